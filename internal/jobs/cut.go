@@ -1,0 +1,93 @@
+package jobs
+
+// Window is a range of ids, After < id ≤ To, read in one transaction. Rows and
+// Stored (bytes as stored, TOAST compression included) are what the plan saw.
+type Window struct {
+	After, To int64
+	Rows      int64
+	Stored    int64
+}
+
+// Plan is what an export will read: membership is fixed when it is made.
+type Plan struct {
+	Windows []Window
+	Rows    int64
+	Stored  int64
+}
+
+// Part is one uploaded part of the file.
+type Part struct {
+	Number  int    `json:"number"`
+	ETag    string `json:"etag"`
+	CRC32C  string `json:"crc32c"` // base64, as S3 has it
+	Bytes   int64  `json:"bytes"`
+	Rows    int64  `json:"rows"` // rows that end in this part
+	FirstID int64  `json:"first_id"`
+	LastID  int64  `json:"last_id"`
+}
+
+// CutVersion is the version of what a Cut holds. A checkpoint of another
+// version is not resumed: the export starts over.
+const CutVersion = 1
+
+// Cut is a part's end that is also a row's end: a point from which an export
+// can go on. All counts are totals from the start of the file, over the
+// contiguous prefix of parts that are uploaded.
+type Cut struct {
+	Version     int    `json:"version"`
+	LastID      int64  `json:"last_id"`
+	Rows        int64  `json:"rows"`
+	BytesRaw    int64  `json:"bytes_raw"`
+	BytesStored int64  `json:"bytes_stored"`
+	ContextsCut int64  `json:"contexts_cut"`
+	FileHash    []byte `json:"file_hash"` // marshalled state of SHA-256
+	RawHash     []byte `json:"raw_hash"`
+	// Parts are those since the previous cut, so that what a checkpoint writes
+	// does not grow with the file.
+	Parts []Part `json:"parts"`
+	// Final is the cut at the file's end: the row says completing with it.
+	Final bool `json:"final"`
+}
+
+// Column is one field of a line, in the order of the file.
+type Column struct {
+	Name string
+	Type ColumnType
+}
+
+// ColumnType says how a value arrives from the source and how it is written.
+type ColumnType int
+
+// The types. Int and Time arrive as eight bytes, big endian (Time in
+// microseconds since 2000-01-01 UTC); Text as UTF-8; JSON as the stored text.
+const (
+	Int ColumnType = iota
+	Time
+	Text
+	JSON
+	// Convo is JSON whose assistant messages carry at most MaxContexts contexts.
+	Convo
+)
+
+// MaxContexts is how many contexts of an assistant message are exported: the
+// platform's documentation promises its users "at most 80 per assistant message".
+const MaxContexts = 80
+
+// Columns are the fields of a line of this kind. The first is always the id.
+func (k Kind) Columns() []Column {
+	if k == Documents {
+		return []Column{
+			{"id", Int}, {"created_at", Time}, {"course_name", Text}, {"s3_path", Text},
+			{"readable_filename", Text}, {"url", Text}, {"base_url", Text},
+			{"doc_groups", JSON}, {"contexts", JSON},
+		}
+	}
+	return []Column{
+		{"id", Int}, {"created_at", Time}, {"convo_id", Text}, {"course_name", Text},
+		{"user_email", Text}, {"convo", Convo},
+	}
+}
+
+// Row is one row of the source: a value for each column of its kind, nil for
+// NULL. The bytes are only valid until the function that got them returns.
+type Row [][]byte

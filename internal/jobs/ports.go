@@ -1,0 +1,184 @@
+package jobs
+
+import (
+	"context"
+	"time"
+)
+
+// The ports: what coordination needs from the world, by role. Each method is
+// one transaction or one call. Adapters classify their errors (Transient,
+// Permanent, Unavailable) and never put row data into them.
+
+// Records is what the Service needs of the job rows.
+type Records interface {
+	// Create inserts the job, or finds the one that answers the request already.
+	// It serialises on the project, so that joining and the queue cap are exact.
+	Create(ctx context.Context, n NewJob) (Created, error)
+	// Get returns ErrNotFound if there is no such job.
+	Get(ctx context.Context, id string) (Job, error)
+	// List returns a project's jobs, newest first, at most q.Limit.
+	List(ctx context.Context, q ListQuery) ([]Job, error)
+	// RequestCancel ends a queued job and marks a running one; ErrFinal if it is over.
+	RequestCancel(ctx context.Context, id, by string) (Job, error)
+	// Audit appends one entry.
+	Audit(ctx context.Context, e AuditEntry) error
+}
+
+// Attempts is what a worker may do to a job. Every method but Claim is fenced
+// and returns ErrFenced when the row has moved on.
+type Attempts interface {
+	// Claim takes a queued job at exactly this dispatch; false if there is none.
+	Claim(ctx context.Context, t Ticket, worker string, lease time.Duration) (Claim, bool, error)
+	// Renew writes progress and, where b.Lease > 0, prolongs the lease by it from
+	// now on the database's clock. It reports whether cancel was requested.
+	Renew(ctx context.Context, f Fence, b Beat) (cancel bool, err error)
+	// BeginUpload names the object before its first byte is sent.
+	BeginUpload(ctx context.Context, f Fence, u Upload) error
+	// Commit appends a checkpoint, and sets failures to 0. A final cut moves the
+	// phase to completing.
+	Commit(ctx context.Context, f Fence, c Cut) error
+	// End closes the attempt. It returns the state that the row has then: a job
+	// whose cancel was requested is not put back but canceled.
+	// A success whose cancel was requested changes nothing: ErrCancelRequested.
+	End(ctx context.Context, f Fence, e Ending) (State, error)
+}
+
+// Board decides who is next. All its clocks are the database's.
+type Board interface {
+	// Heartbeat says that a worker lives and how many slots it has.
+	Heartbeat(ctx context.Context, w WorkerStatus) error
+	// Dispatch takes back expired leases, then marks the jobs that are to start
+	// now, fairly over projects, never more than there are free slots.
+	Dispatch(ctx context.Context, r DispatchRules) ([]Ticket, error)
+}
+
+// Queue rings the doorbell of a worker. A ticket may be lost, doubled, delayed.
+type Queue interface {
+	Enqueue(ctx context.Context, t Ticket) error
+}
+
+// Roles answers from the platform's own role hash, at every call anew. No role
+// is RoleNone without error; an unreachable hash is an *Unavailable.
+type Roles interface {
+	Role(ctx context.Context, project, email string) (Role, error)
+}
+
+// Estimator guesses an export's size in stored bytes, within a second; false if
+// it cannot tell.
+type Estimator interface {
+	Estimate(ctx context.Context, s Spec) (int64, bool)
+}
+
+// Links mints a presigned link to an object under a download name.
+type Links interface {
+	Presign(ctx context.Context, key, filename string, ttl time.Duration) (Link, error)
+}
+
+// Exporter writes one export: plan, read, compress, upload, verify. Its context
+// is cancelled when the attempt must stop. Discard removes what an upload left
+// behind; it is not an error if nothing is there.
+type Exporter interface {
+	Export(ctx context.Context, c Claim, s *Session) (Result, error)
+	Discard(ctx context.Context, u Upload) error
+}
+
+// NewJob is a request that has been authorised and checked.
+type NewJob struct {
+	ID string
+	Spec
+	Lane           Lane
+	RequestedBy    string
+	Notify         []string
+	IdempotencyKey string
+	// RequestHash is of the body, to tell a repeated key from a reused one.
+	RequestHash []byte
+	Fresh       bool
+	QueueMax    int
+	Remote      string // where the request came from, for the audit
+}
+
+// Created is what Create found or made.
+type Created struct {
+	Job Job
+	// New is false when an identical job was joined or a key repeated.
+	New bool
+}
+
+// ListQuery asks for one page of a project's jobs, older than Before (a job id,
+// exclusive; ids are ordered by time).
+type ListQuery struct {
+	Project string
+	State   State // or "canceling"; empty for all
+	Before  string
+	Limit   int
+}
+
+// AuditEntry is one line of who did what. Job is empty for a project's own.
+type AuditEntry struct {
+	Actor   string
+	Action  string
+	Project string
+	Job     string
+	Remote  string
+}
+
+// Beat is what a running attempt tells once a second.
+type Beat struct {
+	Lease    time.Duration
+	Phase    Phase
+	Progress Progress
+}
+
+// Ending is how an attempt closes.
+type Ending struct {
+	// State is Succeeded, Failed, Canceled, or Queued to be tried again.
+	State    State
+	Result   *Result
+	Failure  *Failure
+	Failures int
+	// Delay keeps a job that is put back from being dispatched too early.
+	Delay time.Duration
+	// Retention is how long the data of a succeeded job is kept.
+	Retention time.Duration
+	Progress  Progress
+}
+
+// WorkerStatus is a worker's heartbeat.
+type WorkerStatus struct {
+	ID    string
+	Slots map[Lane]int
+}
+
+// DispatchRules bound what one pass may start.
+type DispatchRules struct {
+	ProjectSlots int // in each lane
+	MaxRunning   int // over all workers; 0 is no limit
+	MaxFailures  int
+}
+
+// Link is a presigned link and when it stops working.
+type Link struct {
+	URL       string
+	ExpiresAt time.Time
+}
+
+// Role is what a person is in a project.
+type Role int
+
+// The roles. Only owners and admins may export.
+const (
+	RoleNone Role = iota
+	RoleAdmin
+	RoleOwner
+)
+
+// MayExport reports whether the role reaches for everything this service does.
+func (r Role) MayExport() bool { return r != RoleNone }
+
+// Principal is a person who proved who they are.
+type Principal struct {
+	// Email is lower case: the platform compares e-mails without regard to case.
+	Email string
+	// Remote is the address that the request came from.
+	Remote string
+}
