@@ -1,0 +1,184 @@
+// Package api is the JSON API: requests in, jobs and problem documents out. It
+// holds no check of its own; jobs.Service decides.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
+)
+
+// Service is what people can do; jobs.Service implements it.
+type Service interface {
+	Create(ctx context.Context, p jobs.Principal, r jobs.CreateRequest) (jobs.Created, error)
+	Get(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
+	List(ctx context.Context, p jobs.Principal, q jobs.ListQuery) ([]jobs.Job, error)
+	Cancel(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
+	Download(ctx context.Context, p jobs.Principal, id string) (jobs.Link, error)
+}
+
+// Authenticator proves who sent a request.
+type Authenticator interface {
+	Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error)
+}
+
+// Config is what New needs.
+type Config struct {
+	Service   Service
+	Auth      Authenticator
+	PublicURL string // without a slash at the end
+	Probes    http.Handler
+	Log       *slog.Logger
+}
+
+type server struct {
+	cfg Config
+	api huma.API
+}
+
+// bodyLimit is generous for a request of some lines.
+const bodyLimit = 64 << 10
+
+// New makes the API's handler.
+func New(cfg Config) http.Handler {
+	huma.NewError = fromFramework
+	mux := http.NewServeMux()
+	hc := huma.DefaultConfig("Bulk Export", "1")
+	hc.DocsPath, hc.SchemasPath = "", ""
+	hc.CreateHooks = nil // no $schema in every body
+	hc.Info.Description = "Export everything that was said in a project, for its owner and admins."
+	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key of the platform"},
+	}
+	hc.Transformers = append(hc.Transformers, instance)
+	s := &server{cfg: cfg, api: humago.New(mux, hc)}
+	s.api.UseMiddleware(s.authenticate)
+	s.routes()
+	mux.Handle("GET /healthz", cfg.Probes)
+	mux.Handle("GET /readyz", cfg.Probes)
+	return s.log(s.strict(mux))
+}
+
+// instance completes a problem with the path that was called.
+func instance(ctx huma.Context, _ string, v any) (any, error) {
+	if p, ok := v.(*Problem); ok {
+		u := ctx.URL()
+		p.Instance = u.EscapedPath()
+	}
+	return v, nil
+}
+
+type principalKey struct{}
+
+// authenticate lets nobody pass without valid credentials.
+func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
+	header := http.Header{"Authorization": {ctx.Header("Authorization")}}
+	p, err := s.cfg.Auth.Authenticate(ctx.Context(), header)
+	if err != nil {
+		pr := s.problem(err)
+		if pr.Status == http.StatusUnauthorized {
+			ctx.SetHeader("WWW-Authenticate", `Bearer realm="bulk-export"`)
+		}
+		s.write(ctx, pr)
+		return
+	}
+	if p.Remote, _, err = net.SplitHostPort(ctx.RemoteAddr()); err != nil {
+		p.Remote = ctx.RemoteAddr()
+	}
+	next(huma.WithValue(ctx, principalKey{}, p))
+}
+
+func principal(ctx context.Context) jobs.Principal {
+	p, _ := ctx.Value(principalKey{}).(jobs.Principal)
+	return p
+}
+
+// problem finds the answer to an error, and logs what only operators should see.
+func (s *server) problem(err error) *Problem {
+	p, unknown := problemFor(err)
+	if unknown {
+		s.cfg.Log.Error("request failed", "status", p.Status, "error", err)
+	}
+	return p
+}
+
+// write sends a problem from outside a handler.
+func (s *server) write(ctx huma.Context, p *Problem) {
+	if _, err := instance(ctx, "", p); err != nil {
+		s.cfg.Log.Error("problem not written", "error", err)
+	}
+	ctx.SetHeader("Content-Type", p.ContentType(""))
+	ctx.SetStatus(p.Status)
+	if err := s.api.Marshal(ctx.BodyWriter(), "application/json", p); err != nil {
+		s.cfg.Log.Debug("problem not written", "error", err)
+	}
+}
+
+// strict answers what no route takes with a problem too, instead of the mux's
+// plain text, and marks every answer as private.
+func (s *server) strict(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "private, no-cache")
+		w.Header().Set("Vary", "Authorization, Cookie")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		probe := &statusProbe{header: http.Header{}}
+		h.ServeHTTP(probe, r)
+		p := fromFramework(http.StatusNotFound, "There is no such address.").(*Problem)
+		if probe.status == http.StatusMethodNotAllowed {
+			p = fromFramework(probe.status, "This address takes other methods: see the Allow header.").(*Problem)
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+		}
+		s.write(humago.NewContext(&huma.Operation{}, r, w), p)
+	})
+}
+
+// statusProbe learns what the mux would have answered.
+type statusProbe struct {
+	header http.Header
+	status int
+}
+
+func (p *statusProbe) Header() http.Header         { return p.header }
+func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
+func (p *statusProbe) WriteHeader(status int)      { p.status = status }
+
+// log writes one line a request. Paths hold names of projects: the route
+// stands for them.
+func (s *server) log(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(rec, r)
+		if strings.HasSuffix(r.Pattern, "z") && rec.status < http.StatusBadRequest {
+			return // probes come every few seconds
+		}
+		s.cfg.Log.Info("request", "method", r.Method, "route", r.Pattern, "status", rec.status, "duration", time.Since(start))
+	})
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the real writer.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

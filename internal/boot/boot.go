@@ -1,0 +1,166 @@
+// Package boot is what both programs do alike: subcommands, settings, signals,
+// the schema, listeners. It is part of the wiring; only cmd imports it.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/bulkexport/bulkexport/internal/bucket"
+	"github.com/bulkexport/bulkexport/internal/config"
+	"github.com/bulkexport/bulkexport/internal/store"
+	"github.com/bulkexport/bulkexport/internal/telemetry"
+)
+
+// Serve is a program's own work, until ctx is done.
+type Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
+
+// Main runs a program with the process's own arguments and exits.
+func Main(name string, serve Serve) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, name, os.Args[1:], os.Environ(), os.Stdout, serve)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
+
+const usage = `usage: %s [serve | migrate | healthcheck | config]
+
+  serve        work until SIGTERM (the default)
+  migrate      bring the schema bulkexport up to date, and end
+  healthcheck  ask a running %s at METRICS_ADDR whether it is ready
+  config       check the settings and show them, without secrets
+`
+
+func run(ctx context.Context, name string, args, environ []string, out io.Writer, serve Serve) error {
+	command := "serve"
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if len(args) > 1 || command == "help" || command == "-h" || command == "--help" {
+		fmt.Fprintf(out, usage, name, name)
+		return nil
+	}
+	cfg, err := config.Load(environ)
+	if err != nil {
+		return fmt.Errorf("settings:\n%w", err)
+	}
+	log := telemetry.NewLogger(out, cfg.LogLevel, name)
+	switch command {
+	case "serve":
+		return serve(ctx, cfg, log)
+	case "migrate":
+		return migrate(ctx, cfg, name)
+	case "healthcheck":
+		return healthcheck(ctx, cfg)
+	case "config":
+		return cfg.Show(out)
+	}
+	return fmt.Errorf("unknown command %q: see %s help", command, name)
+}
+
+func migrate(ctx context.Context, cfg config.Config, name string) error {
+	st, err := store.Open(ctx, cfg.DatabaseURL, "bulkexport-"+name)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return st.Migrate(ctx)
+}
+
+// migrateRetry is the pause between attempts to reach the database at start.
+const migrateRetry = 2 * time.Second
+
+// MigrateSoon brings the schema up to date as soon as the database answers.
+// Until then the program runs, and its readiness says what is missing.
+func MigrateSoon(ctx context.Context, st *store.Store, cfg config.Config, log *slog.Logger) {
+	if !cfg.AutoMigrate {
+		return
+	}
+	for {
+		err := st.Migrate(ctx)
+		if err == nil {
+			log.Info("schema is up to date")
+			return
+		}
+		log.Warn("schema not migrated yet", "error", err)
+		select {
+		case <-time.After(migrateRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func healthcheck(ctx context.Context, cfg config.Config) error {
+	host, port, err := net.SplitHostPort(cfg.MetricsAddr)
+	if err != nil {
+		return fmt.Errorf("METRICS_ADDR: %w", err)
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", res.Status)
+	}
+	return nil
+}
+
+// Listen serves h at addr until ctx is done, then lets requests end within the
+// grace.
+func Listen(ctx context.Context, addr string, h http.Handler, grace time.Duration, log *slog.Logger) error {
+	srv := &http.Server{
+		Addr: addr, Handler: h,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	log.Info("listening", "addr", l.Addr().String())
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := srv.Shutdown(end); err != nil {
+		return errors.Join(fmt.Errorf("requests did not end in time: %w", err), srv.Close())
+	}
+	return nil
+}
+
+// OpenBucket opens the bucket of the exports.
+func OpenBucket(cfg config.Config) (*bucket.Bucket, error) {
+	return bucket.Open(bucket.Config{
+		Endpoint: cfg.S3Endpoint, PublicEndpoint: cfg.S3PublicEndpoint, Region: cfg.S3Region, PathStyle: cfg.S3Addressing == "path",
+		AccessKeyID: cfg.S3AccessKeyID, SecretKey: cfg.S3SecretAccessKey, Bucket: cfg.S3Bucket,
+	})
+}

@@ -1,0 +1,116 @@
+// Package config reads the service's settings from the environment. Every
+// secret may also come from a file, named by the same variable with _FILE.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config is every setting. The docs' table is made from these tags.
+type Config struct {
+	HTTPAddr    string `env:"HTTP_ADDR" envDefault:":8080" doc:"where the API listens"`
+	MetricsAddr string `env:"METRICS_ADDR" envDefault:":9090" doc:"where probes listen, for both programs"`
+	PublicURL   string `env:"PUBLIC_URL" envDefault:"http://localhost:8080" doc:"how people reach the API; may have a path"`
+
+	DatabaseURL       string `env:"DATABASE_URL,required" secret:"yes" doc:"the service's own tables, in schema bulkexport; not through a transaction pooler"`
+	AutoMigrate       bool   `env:"AUTO_MIGRATE" envDefault:"true" doc:"bring the schema up to date at start"`
+	SourceDatabaseURL string `env:"SOURCE_DATABASE_URL" secret:"yes" doc:"the platform's tables; may be a replica, behind a pooler, a read-only role. Default: DATABASE_URL"`
+	SourceConns       int    `env:"SOURCE_CONNS" envDefault:"2" doc:"readers an export"`
+	MaxRunning        int    `env:"MAX_RUNNING" envDefault:"0" doc:"exports at once over all workers; 0 is no limit"`
+
+	RedisURL         string `env:"REDIS_URL,required" secret:"yes" doc:"the queue's Redis"`
+	PlatformRedisURL string `env:"PLATFORM_REDIS_URL,required" secret:"yes" doc:"the platform's Redis, with the roles"`
+
+	S3Endpoint        string `env:"S3_ENDPOINT,required" doc:"URL of the object store"`
+	S3PublicEndpoint  string `env:"S3_PUBLIC_ENDPOINT" doc:"its URL for browsers. Default: S3_ENDPOINT"`
+	S3Region          string `env:"S3_REGION" envDefault:"us-east-1" doc:"region of the bucket"`
+	S3Addressing      string `env:"S3_ADDRESSING" envDefault:"path" doc:"path or virtual"`
+	S3AccessKeyID     string `env:"S3_ACCESS_KEY_ID" doc:"absent: the machine's IAM role"`
+	S3SecretAccessKey string `env:"S3_SECRET_ACCESS_KEY" secret:"yes" doc:"secret of the access key"`
+	S3Bucket          string `env:"S3_BUCKET,required" doc:"bucket of the exports; private"`
+	S3Prefix          string `env:"S3_PREFIX" doc:"put before every key"`
+
+	WorkerConcurrency int           `env:"WORKER_CONCURRENCY" envDefault:"2" doc:"large exports at once on a worker; as many small ones beside them"`
+	ProjectSlots      int           `env:"PROJECT_SLOTS" envDefault:"1" doc:"exports of one project at once, in each lane"`
+	ProjectQueueMax   int           `env:"PROJECT_QUEUE_MAX" envDefault:"100" doc:"exports of one project that may wait"`
+	LinkTTL           time.Duration `env:"LINK_TTL" envDefault:"15m" doc:"life of a download link"`
+	ExportRetention   time.Duration `env:"EXPORT_RETENTION" envDefault:"72h" doc:"how long a finished file is kept"`
+	GzipLevel         int           `env:"GZIP_LEVEL" envDefault:"5" doc:"1 (fast) to 9 (small)"`
+	ShutdownGrace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"for ending requests and handing exports back"`
+	LogLevel          slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR"`
+}
+
+// secrets may be given as files.
+var secrets = []string{"DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "PLATFORM_REDIS_URL", "S3_SECRET_ACCESS_KEY"}
+
+// Load reads and checks the environment, given as os.Environ gives it. It
+// reports everything that is wrong at once.
+func Load(environ []string) (Config, error) {
+	vars := env.ToMap(environ)
+	var c Config
+	errs := readFiles(vars)
+	var agg env.AggregateError
+	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); errors.As(err, &agg) {
+		errs = append(errs, agg.Errors...)
+	} else if err != nil {
+		errs = append(errs, err)
+	}
+	if c.SourceDatabaseURL == "" {
+		c.SourceDatabaseURL = c.DatabaseURL
+	}
+	errs = append(errs, c.validate()...)
+	return c, errors.Join(errs...)
+}
+
+// readFiles replaces each secret's *_FILE by what the file holds.
+func readFiles(vars map[string]string) (errs []error) {
+	for _, name := range secrets {
+		path := vars[name+"_FILE"]
+		if path == "" {
+			continue
+		}
+		if vars[name] != "" {
+			errs = append(errs, fmt.Errorf("%s and %s_FILE are both set: leave one out", name, name))
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s_FILE: %w", name, err))
+			continue
+		}
+		vars[name] = strings.TrimSpace(string(b))
+	}
+	return errs
+}
+
+func (c *Config) validate() (errs []error) {
+	need := func(ok bool, message string) {
+		if !ok {
+			errs = append(errs, errors.New(message))
+		}
+	}
+	u, err := url.Parse(c.PublicURL)
+	need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "PUBLIC_URL must be a URL such as https://export.example.org")
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	need(c.S3Addressing == "path" || c.S3Addressing == "virtual", "S3_ADDRESSING must be path or virtual")
+	need((c.S3AccessKeyID == "") == (c.S3SecretAccessKey == ""), "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+	need(c.S3Prefix == "" || strings.HasSuffix(c.S3Prefix, "/"), "S3_PREFIX must end in /")
+	need(c.SourceConns >= 1 && c.SourceConns <= 16, "SOURCE_CONNS must be 1 to 16")
+	need(c.MaxRunning >= 0, "MAX_RUNNING must be 0 (no limit) or more")
+	need(c.WorkerConcurrency >= 1, "WORKER_CONCURRENCY must be 1 or more")
+	need(c.ProjectSlots >= 1, "PROJECT_SLOTS must be 1 or more")
+	need(c.ProjectQueueMax >= 1, "PROJECT_QUEUE_MAX must be 1 or more")
+	need(c.LinkTTL >= time.Minute && c.LinkTTL <= 24*time.Hour, "LINK_TTL must be 1m to 24h")
+	need(c.ExportRetention >= time.Hour, "EXPORT_RETENTION must be 1h or more")
+	need(c.GzipLevel >= 1 && c.GzipLevel <= 9, "GZIP_LEVEL must be 1 to 9")
+	need(c.ShutdownGrace >= time.Second, "SHUTDOWN_GRACE must be 1s or more")
+	return errs
+}

@@ -1,0 +1,110 @@
+// Package export writes one export: id windows of the source become JSON
+// lines, lines become gzip members, members become parts of one upload, and
+// every part that ends where a row ends is a cut that the job row remembers.
+//
+//	readers (two, on alternating windows) → chunks of lines ─┬─ compressors (one a core)
+//	                                                         └─ assembler, in the order of ids
+//	assembler → parts → uploads (two in flight) → committer → checkpoints
+//
+// Chunks and part buffers come from fixed pools, so what an export holds in
+// memory does not depend on how much it exports: a reader that finds no free
+// chunk stops reading from the server, row by row.
+package export
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
+)
+
+// Source is the platform's database. Read hands over the rows of a window in
+// the order of their ids; a row's bytes are only valid during the call.
+type Source interface {
+	Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error)
+	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) error
+}
+
+// Bucket is where the file goes. PutPart and Put send the part's checksum
+// along, and return the entity tag.
+type Bucket interface {
+	Create(ctx context.Context, key string) (uploadID string, err error)
+	PutPart(ctx context.Context, u jobs.Upload, p jobs.Part, data []byte) (etag string, err error)
+	Complete(ctx context.Context, u jobs.Upload, parts []jobs.Part) error
+	Put(ctx context.Context, key string, p jobs.Part, data []byte) (etag string, err error)
+	Verify(ctx context.Context, key string, parts []jobs.Part) error
+	Discard(ctx context.Context, u jobs.Upload) error
+}
+
+// Options are the settings of an Exporter.
+type Options struct {
+	Prefix    string // of every key
+	Readers   int
+	GzipLevel int
+	NewNonce  func() string
+}
+
+// Exporter implements jobs.Exporter.
+type Exporter struct {
+	source Source
+	bucket Bucket
+	opts   Options
+}
+
+var _ jobs.Exporter = (*Exporter)(nil)
+
+// New makes an Exporter.
+func New(s Source, b Bucket, o Options) *Exporter { return &Exporter{s, b, o} }
+
+// What each step may take before the attempt is taken for hung. Streaming is
+// allowed its limit from the last sign of progress on.
+const (
+	planLimit     = 10 * time.Minute
+	streamLimit   = 5 * time.Minute
+	completeLimit = 2 * time.Minute
+	completeGiB   = time.Minute // more for each GiB: some stores copy the parts
+	verifyLimit   = time.Minute
+	discardLimit  = 30 * time.Second
+)
+
+// Export implements jobs.Exporter.
+func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (jobs.Result, error) {
+	if c.Abandoned != nil {
+		e.discard(ctx, *c.Abandoned)
+	}
+	s.Step(jobs.Planning, planLimit)
+	plan, err := e.source.Plan(ctx, c.Job.Spec)
+	if err != nil {
+		return jobs.Result{}, fmt.Errorf("plan: %w", err)
+	}
+	s.Planned(plan.Rows)
+
+	s.Step(jobs.Streaming, streamLimit)
+	f := newFile(e, c, s)
+	if err := e.stream(ctx, c.Job.Spec, plan, f); err != nil {
+		return jobs.Result{}, fmt.Errorf("stream: %w", err)
+	}
+	if err := f.publish(ctx); err != nil {
+		return jobs.Result{}, fmt.Errorf("publish: %w", err)
+	}
+	return f.result(jobs.Filename(c.Job.Spec)), nil
+}
+
+// discard removes an earlier attempt's upload before its name is forgotten.
+// What cannot be removed now is an orphan that the clean-up finds by its key.
+func (e *Exporter) discard(ctx context.Context, u jobs.Upload) {
+	ctx, cancel := context.WithTimeout(ctx, discardLimit)
+	defer cancel()
+	_ = e.bucket.Discard(ctx, u)
+}
+
+// Discard implements jobs.Exporter.
+func (e *Exporter) Discard(ctx context.Context, u jobs.Upload) error {
+	return e.bucket.Discard(ctx, u)
+}
+
+// key names an object by nothing that a person typed.
+func (e *Exporter) key(job, nonce string) string {
+	return e.opts.Prefix + "exports/" + job + "/" + nonce + "/data.jsonl.gz"
+}

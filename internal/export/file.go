@@ -1,0 +1,279 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
+)
+
+// A part ends at the first member end at or beyond partSize. Two are in flight
+// while a third is filled.
+const (
+	partSize    = 16 << 20
+	partBuffers = 3
+)
+
+// file assembles members into the parts of one upload. add, seal and publish
+// are called by one goroutine after the other; commit runs beside add and seal.
+type file struct {
+	e       *Exporter
+	job     string
+	session *jobs.Session
+	upload  jobs.Upload
+	spawn   func(func() error) // runs an upload beside the stream
+
+	fileHash, rawHash hash.Hash
+	total             jobs.Cut // so far, with no parts
+	cur               part
+	buffers           chan []byte
+	sealed            chan *part
+	parts             []jobs.Part // uploaded
+	pending           []jobs.Part // uploaded since the last cut
+}
+
+// part is a part of the upload, being filled or on its way.
+type part struct {
+	jobs.Part
+	data []byte
+	cut  *jobs.Cut // where the part's end is a row's end
+	done chan struct{}
+}
+
+func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) *file {
+	nonce := e.opts.NewNonce()
+	f := &file{
+		e: e, job: c.Fence.Job, session: s,
+		upload:   jobs.Upload{Nonce: nonce, Key: e.key(c.Fence.Job, nonce)},
+		fileHash: sha256.New(), rawHash: sha256.New(),
+		total:   jobs.Cut{Version: jobs.CutVersion},
+		cur:     part{Part: jobs.Part{Number: 1}},
+		buffers: make(chan []byte, partBuffers),
+		sealed:  make(chan *part, partBuffers),
+	}
+	for range partBuffers {
+		f.buffers <- nil // made when first needed: most exports need one
+	}
+	return f
+}
+
+// add appends a chunk's member to the file.
+func (f *file) add(ctx context.Context, c *chunk) error {
+	f.rawHash.Write(c.raw)
+	f.total.Rows += c.rows
+	f.total.BytesRaw += int64(len(c.raw))
+	f.total.ContextsCut += c.contextsCut
+	if c.rows > 0 {
+		f.total.LastID = c.last
+		if f.cur.Rows == 0 {
+			f.cur.FirstID = c.first
+		}
+		f.cur.Rows += c.rows
+		f.cur.LastID = c.last
+	}
+	// A window without rows leaves no empty member behind.
+	if len(c.raw) > 0 {
+		if err := f.append(ctx, c.gz); err != nil {
+			return err
+		}
+	}
+	f.session.Wrote(f.total.Rows, f.total.BytesRaw, f.total.BytesStored)
+	f.session.Extend(streamLimit)
+	if len(f.cur.data) < partSize {
+		return nil
+	}
+	return f.send(ctx, c.endsRow)
+}
+
+func (f *file) append(ctx context.Context, member []byte) (err error) {
+	if f.cur.data == nil {
+		if f.cur.data, err = next(ctx, f.buffers); err != nil {
+			return err
+		}
+		if f.cur.data == nil {
+			f.cur.data = make([]byte, 0, partSize+2*chunkSize)
+		}
+	}
+	f.cur.data = append(f.cur.data, member...)
+	f.fileHash.Write(member)
+	f.total.BytesStored += int64(len(member))
+	return nil
+}
+
+// send closes the current part and starts its upload.
+func (f *file) send(ctx context.Context, isCut bool) error {
+	if f.upload.ID == "" {
+		if err := f.begin(ctx); err != nil {
+			return err
+		}
+	}
+	p := f.closePart()
+	if isCut {
+		cut, err := f.cut()
+		if err != nil {
+			return err
+		}
+		p.cut = &cut
+	}
+	f.spawn(func() (err error) {
+		defer close(p.done)
+		if !f.session.Holds() {
+			return jobs.ErrFenced
+		}
+		p.ETag, err = f.e.bucket.PutPart(ctx, f.upload, p.Part, p.data)
+		return err
+	})
+	select {
+	case f.sealed <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin opens the multipart upload; the row names it before its first byte.
+func (f *file) begin(ctx context.Context) (err error) {
+	if f.upload.ID, err = f.e.bucket.Create(ctx, f.upload.Key); err != nil {
+		return err
+	}
+	return f.session.BeginUpload(ctx, f.upload)
+}
+
+// closePart takes the current part and opens the next.
+func (f *file) closePart() *part {
+	p := f.cur
+	p.Bytes, p.CRC32C = int64(len(p.data)), crc32c(p.data)
+	p.done = make(chan struct{})
+	f.cur = part{Part: jobs.Part{Number: p.Number + 1}}
+	return &p
+}
+
+// cut is the state from which a successor could go on here.
+func (f *file) cut() (c jobs.Cut, err error) {
+	c = f.total
+	if c.FileHash, err = f.fileHash.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
+		return c, fmt.Errorf("save hash: %w", err)
+	}
+	if c.RawHash, err = f.rawHash.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
+		return c, fmt.Errorf("save hash: %w", err)
+	}
+	return c, nil
+}
+
+// commit waits for the uploads in the order of the file, and makes a
+// checkpoint of each part's end that is a cut.
+func (f *file) commit(ctx context.Context) error {
+	for {
+		p, err := next(ctx, f.sealed)
+		if err != nil || p == nil {
+			return err
+		}
+		if _, err := next(ctx, p.done); err != nil {
+			return err
+		}
+		if p.ETag == "" { // the upload failed, and ends the stream itself
+			return nil
+		}
+		f.buffers <- p.data[:0]
+		f.parts = append(f.parts, p.Part)
+		f.pending = append(f.pending, p.Part)
+		f.session.Extend(streamLimit)
+		if p.cut == nil {
+			continue
+		}
+		p.cut.Parts = f.pending
+		if err := f.session.Commit(ctx, *p.cut); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+		f.pending = nil
+	}
+}
+
+// seal sends the last part of a multipart upload. A smaller file stays in its
+// buffer, to be put whole.
+func (f *file) seal(ctx context.Context) error {
+	defer close(f.sealed)
+	if f.total.BytesStored == 0 {
+		empty, err := emptyMember()
+		if err != nil {
+			return err
+		}
+		return f.append(ctx, empty)
+	}
+	if f.upload.ID == "" || len(f.cur.data) == 0 {
+		return nil
+	}
+	return f.send(ctx, false)
+}
+
+// publish makes the object appear at its key and compares it with what was
+// sent. The row says completing, with all parts, before that.
+func (f *file) publish(ctx context.Context) error {
+	gib := time.Duration(f.total.BytesStored >> 30)
+	f.session.Step(jobs.Completing, completeLimit+gib*completeGiB)
+	whole := f.upload.ID == ""
+	p := f.closePart()
+	if whole {
+		if err := f.session.BeginUpload(ctx, f.upload); err != nil {
+			return err
+		}
+		f.parts = []jobs.Part{p.Part}
+		f.pending = f.parts
+	}
+	final, err := f.cut()
+	if err != nil {
+		return err
+	}
+	final.Parts, final.Final = f.pending, true
+	if err := f.session.Commit(ctx, final); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if !f.session.Holds() {
+		return jobs.ErrFenced
+	}
+	if whole {
+		_, err = f.e.bucket.Put(ctx, f.upload.Key, p.Part, p.data)
+	} else {
+		err = f.e.bucket.Complete(ctx, f.upload, f.parts)
+	}
+	if err != nil {
+		return err
+	}
+	f.session.Step(jobs.Verifying, verifyLimit)
+	return f.e.bucket.Verify(ctx, f.upload.Key, f.parts)
+}
+
+func (f *file) result(filename string) jobs.Result {
+	return jobs.Result{
+		Filename: filename, Rows: f.total.Rows, Bytes: f.total.BytesStored, BytesRaw: f.total.BytesRaw,
+		SHA256: hex.EncodeToString(f.fileHash.Sum(nil)), SHA256Raw: hex.EncodeToString(f.rawHash.Sum(nil)),
+		ContextsCut: f.total.ContextsCut,
+	}
+}
+
+// emptyMember is the file of an export without rows.
+func emptyMember() ([]byte, error) {
+	var b bytes.Buffer
+	if err := gzip.NewWriter(&b).Close(); err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// crc32c is a part's checksum as S3 wants it.
+func crc32c(data []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
+}

@@ -1,0 +1,69 @@
+// Package platform reads the chat platform that this service runs beside: its
+// conversations and documents in Postgres, its roles in Redis, its API keys.
+// It never writes there, and works with the least privileges that
+// deploy/source-grants.sql gives.
+package platform
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/pgfault"
+)
+
+// Source reads the platform's tables.
+type Source struct{ pool *pgxpool.Pool }
+
+// OpenSource makes a Source for the database at url, with at most conns
+// connections. It does not connect yet.
+//
+// Statements are unnamed and run in explicit transactions with SET LOCAL only,
+// so that a pooler in transaction mode may stand in between.
+func OpenSource(ctx context.Context, url, application string, conns int) (*Source, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
+	}
+	cfg.MaxConns = int32(conns)
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	cfg.ConnConfig.RuntimeParams["application_name"] = application
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
+	}
+	return &Source{pool}, nil
+}
+
+// Close ends all connections.
+func (s *Source) Close() { s.pool.Close() }
+
+// Ping reports whether the source answers.
+func (s *Source) Ping(ctx context.Context) error { return classify(s.pool.Ping(ctx)) }
+
+// read runs f in one read-only snapshot.
+func (s *Source) read(ctx context.Context, f func(pgx.Tx) error) error {
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return classify(pgx.BeginTxFunc(ctx, s.pool, snapshot, func(tx pgx.Tx) error {
+		// Long, because a reader also waits for free buffers while its statement runs.
+		if _, err := tx.Exec(ctx, `set local statement_timeout = '5min'`); err != nil {
+			return err
+		}
+		return f(tx)
+	}))
+}
+
+// classify sorts the source's errors. What it returns names no value of a row.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case pgfault.Transient(err):
+		return jobs.Transient(jobs.CodeSource, "The platform's database did not answer.",
+			&jobs.Unavailable{Dependency: "the platform's database", Err: pgfault.Bare(err)})
+	}
+	return jobs.Permanent(jobs.CodeRefused, "The platform's database refused to be read.", true, pgfault.Bare(err))
+}

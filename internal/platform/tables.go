@@ -1,0 +1,53 @@
+package platform
+
+import (
+	"github.com/bulkexport/bulkexport/internal/jobs"
+)
+
+// table is how one kind lies in the platform's database.
+type table struct {
+	name  string // quoted where need be; the row is called t
+	size  string // stored bytes of a row's large value, without reading it
+	items string // in the order of jobs.Kind.Columns
+}
+
+var tables = map[jobs.Kind]table{
+	jobs.Conversations: {
+		name:  `"llm-convo-monitor"`,
+		size:  `pg_column_size(t.convo)`,
+		items: `t.id, t.created_at, t.convo_id, t.course_name, t.user_email, t.convo`,
+	},
+	jobs.Documents: {
+		name: `documents`,
+		size: `pg_column_size(t.contexts)`,
+		items: `t.id, t.created_at, t.course_name, t.s3_path, t.readable_filename, t.url, t.base_url,
+			(select coalesce(json_agg(g.name order by g.name collate "C"), '[]') from documents_doc_groups m
+			 join doc_groups g on g.id = m.doc_group_id where m.document_id = t.id),
+			t.contexts`,
+	},
+}
+
+// members is the condition for a row to belong to the export, with its values
+// at $1 to $3. Rows without created_at are left out when a date is given.
+const members = `t.course_name = $1
+	and ($2::timestamptz is null or t.created_at >= $2) and ($3::timestamptz is null or t.created_at < $3)`
+
+func (t table) planSQL() string {
+	return `select t.id, ` + t.size + ` from ` + t.name + ` t where ` + members + ` order by t.id`
+}
+
+// windowSQL bounds the ids on both sides: a LIMIT instead of the upper bound
+// would make the planner sort the whole tail where it has no statistics.
+func (t table) windowSQL() string {
+	return `select ` + t.items + ` from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
+}
+
+// estimateSQL gives the table's stored bytes, TOAST included, for each row that
+// the planner believes in; the widths in the statistics are those of pointers.
+func (t table) estimateSQL() string {
+	return `select pg_table_size(c.oid) / greatest(c.reltuples, 1)::float8 from pg_class c where c.oid = '` + t.name + `'::regclass and c.reltuples > 0`
+}
+
+func (t table) explainSQL() string {
+	return `explain (format json) select 1 from ` + t.name + ` t where ` + members
+}

@@ -1,0 +1,62 @@
+// Package store keeps the service's own state in Postgres, in the schema
+// bulkexport: jobs, attempts, checkpoints, workers, outbox, audit. It
+// implements the ports of package jobs; SQL stands beside the method it is for.
+//
+// Every time that decides anything is the database's own.
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/pgfault"
+)
+
+// Store implements jobs.Records, jobs.Attempts and jobs.Board.
+type Store struct{ pool *pgxpool.Pool }
+
+var (
+	_ jobs.Records  = (*Store)(nil)
+	_ jobs.Attempts = (*Store)(nil)
+	_ jobs.Board    = (*Store)(nil)
+)
+
+// Open makes a Store for the database at url. It does not connect yet: a
+// database that is down at start is waited for, not crashed on.
+func Open(ctx context.Context, url, application string) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = application
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return &Store{pool}, nil
+}
+
+// Close ends all connections.
+func (s *Store) Close() { s.pool.Close() }
+
+// in runs f in one transaction and classifies its error.
+func (s *Store) in(ctx context.Context, f func(pgx.Tx) error) error {
+	return classify(pgx.BeginFunc(ctx, s.pool, f))
+}
+
+// classify tells an unreachable database, which is worth trying again, from
+// everything else. Errors of the domain pass as they are.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case pgfault.Transient(err):
+		return jobs.Transient(jobs.CodeDatabase, "The service's own database did not answer.",
+			&jobs.Unavailable{Dependency: "the service's database", Err: pgfault.Bare(err)})
+	}
+	return pgfault.Bare(err)
+}
