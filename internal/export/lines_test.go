@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/jsontest"
 )
 
 // lines runs rows through a line writer and returns what came out.
@@ -138,11 +139,11 @@ func FuzzLine(f *testing.F) {
 		if bytes.Count(out, []byte("\n")) != 1 || bytes.ContainsRune(out, '\r') {
 			t.Fatalf("not one line: %q", out)
 		}
-		stored, cut := slowCut(convo, jobs.MaxContexts)
-		got := tree(out).([]pair)
-		want := []pair{
-			{"id", json.Number(fmt.Sprint(id))}, {"created_at", got[1].value}, {"convo_id", string(row[2])},
-			{"course_name", string(row[3])}, {"user_email", nil}, {"convo", stored},
+		stored, cut := plainCut(t, convo, jobs.MaxContexts)
+		got := decode(t, out).([]jsontest.Member)
+		want := []jsontest.Member{
+			{Key: "id", Value: json.Number(fmt.Sprint(id))}, {Key: "created_at", Value: got[1].Value}, {Key: "convo_id", Value: string(row[2])},
+			{Key: "course_name", Value: string(row[3])}, {Key: "user_email"}, {Key: "convo", Value: stored},
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("got %#v, want %#v", got, want)

@@ -1,11 +1,12 @@
 package export
 
 import (
-	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/bulkexport/bulkexport/internal/jsontest"
 )
 
 // cut applies the spans, as the line writer does.
@@ -84,79 +85,29 @@ func FuzzExtraContexts(f *testing.F) {
 		if !json.Valid(in) {
 			return // only that it ends and does not panic
 		}
-		want, m := slowCut(in, 3)
+		want, m := plainCut(t, in, 3)
 		if n != m {
 			t.Fatalf("%d contexts cut, want %d", n, m)
 		}
-		if !reflect.DeepEqual(tree([]byte(got)), want) {
+		if !reflect.DeepEqual(decode(t, []byte(got)), want) {
 			t.Fatalf("got\n%s\nwant\n%#v", got, want)
 		}
 	})
 }
 
-// pair is a member of an object, order and repetition kept.
-type pair struct {
-	key   string
-	value any
+// plainCut is the rule, by a plain decoder.
+func plainCut(t *testing.T, in []byte, limit int) (any, int64) {
+	t.Helper()
+	tree := decode(t, in)
+	n := jsontest.CapContexts(tree, limit)
+	return tree, n
 }
 
-// decode reads JSON without losing order, duplicate keys or number literals.
-func decode(d *json.Decoder) any {
-	tok, err := d.Token()
+func decode(t *testing.T, in []byte) any {
+	t.Helper()
+	tree, err := jsontest.Tree(in)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	switch tok {
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			list = append(list, decode(d))
-		}
-		_, _ = d.Token()
-		return list
-	case json.Delim('{'):
-		object := []pair{}
-		for d.More() {
-			key, _ := d.Token()
-			object = append(object, pair{key.(string), decode(d)})
-		}
-		_, _ = d.Token()
-		return object
-	}
-	return tok
-}
-
-func tree(b []byte) any {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	return decode(d)
-}
-
-// slowCut is the rule, written for reading.
-func slowCut(in []byte, limit int) (any, int64) {
-	root := tree(in)
-	var n int64
-	members, _ := root.([]pair)
-	for _, m := range members {
-		list, _ := m.value.([]any)
-		if m.key != "messages" {
-			continue
-		}
-		for _, el := range list {
-			message, _ := el.([]pair)
-			assistant := false
-			for _, p := range message {
-				if p.key == "role" {
-					assistant = p.value == "assistant"
-				}
-			}
-			for i, p := range message {
-				if contexts, ok := p.value.([]any); ok && assistant && p.key == "contexts" && len(contexts) > limit {
-					n += int64(len(contexts) - limit)
-					message[i].value = contexts[:limit]
-				}
-			}
-		}
-	}
-	return root, n
+	return tree
 }
