@@ -89,12 +89,12 @@ type idInput struct {
 	ID string `path:"id" doc:"Id of the export"`
 }
 
-// job checks the form of an id: what is none names nothing.
-func (in *idInput) job() (string, error) {
-	if !isID(in.ID) {
+// jobID checks the form of an id: what is none names nothing.
+func jobID(s string) (string, error) {
+	if !isID(s) {
 		return "", jobs.ErrNotFound
 	}
-	return strings.ToLower(in.ID), nil
+	return strings.ToLower(s), nil
 }
 
 func isID(s string) bool {
@@ -119,7 +119,7 @@ func (s *server) cancel(ctx context.Context, in *idInput) (*jobOutput, error) {
 }
 
 func (s *server) one(ctx context.Context, in *idInput, status int, do func(context.Context, jobs.Principal, string) (jobs.Job, error)) (*jobOutput, error) {
-	id, err := in.job()
+	id, err := jobID(in.ID)
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -177,12 +177,12 @@ type Link struct {
 }
 
 type downloadInput struct {
-	idInput
+	ID     string `path:"id" doc:"Id of the export"`
 	Accept string `header:"Accept" doc:"application/json for the link in a body instead of a redirect"`
 }
 
 func (s *server) download(ctx context.Context, in *downloadInput) (*huma.StreamResponse, error) {
-	id, err := in.job()
+	id, err := jobID(in.ID)
 	if err != nil {
 		return nil, s.problem(err)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -111,8 +112,7 @@ func fromFramework(status int, message string, errs ...error) huma.StatusError {
 	for _, err := range errs {
 		var d huma.ErrorDetailer
 		if errors.As(err, &d) {
-			detail := d.ErrorDetail()
-			p.Errors = append(p.Errors, ProblemField{fieldName(detail.Location), detail.Message})
+			p.Errors = append(p.Errors, field(d.ErrorDetail()))
 		} else if err != nil {
 			p.Errors = append(p.Errors, ProblemField{"body", "must be valid JSON"})
 		}
@@ -120,13 +120,19 @@ func fromFramework(status int, message string, errs ...error) huma.StatusError {
 	return p
 }
 
-// fieldName leaves out where in the request a field stands, except for the
-// body as a whole.
-func fieldName(location string) string {
+// required is how huma tells of a missing property: not at its own place.
+var required = regexp.MustCompile(`^expected required property (\S+) to be present$`)
+
+// field names what is wrong, without saying where in the request it stands.
+func field(d *huma.ErrorDetail) ProblemField {
+	f := ProblemField{d.Location, d.Message}
 	for _, prefix := range []string{"body.", "query.", "path.", "header."} {
-		if name, ok := strings.CutPrefix(location, prefix); ok {
-			return name
+		if name, ok := strings.CutPrefix(d.Location, prefix); ok {
+			f.Field = name
 		}
 	}
-	return location
+	if m := required.FindStringSubmatch(d.Message); m != nil && f.Field == "body" {
+		f = ProblemField{m[1], "is required"}
+	}
+	return f
 }

@@ -94,7 +94,9 @@ func MigrateSoon(ctx context.Context, st *store.Store, cfg config.Config, log *s
 			log.Info("schema is up to date")
 			return
 		}
-		log.Warn("schema not migrated yet", "error", err)
+		if ctx.Err() == nil {
+			log.Warn("schema not migrated yet", "error", err)
+		}
 		select {
 		case <-time.After(migrateRetry):
 		case <-ctx.Done():

@@ -214,7 +214,10 @@ func (r *Runner) end(s *Session, result Result, err error, log *slog.Logger) {
 		log.Warn("attempt could not be closed", "error", endErr)
 		return
 	}
-	log.Info("attempt ended", "state", state, "rows", e.Progress.Rows, "failures", e.Failures, "error", err)
+	if err != nil {
+		log = log.With("error", err)
+	}
+	log.Info("attempt ended", "state", state, "rows", e.Progress.Rows, "failures", e.Failures)
 	if _, _, upload := s.snapshot(); upload != nil && (state == Failed || state == Canceled) {
 		if err := r.exporter.Discard(ctx, *upload); err != nil {
 			log.Warn("upload not removed", "error", err)

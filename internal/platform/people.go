@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -27,6 +29,10 @@ func OpenRoles(url string) (*Roles, error) {
 	if err != nil {
 		return nil, fmt.Errorf("PLATFORM_REDIS_URL: %w", err)
 	}
+	// Every request waits for this answer: a role store that is down is told soon.
+	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = time.Second, 1, 1
+	opts.ReadTimeout = 2 * time.Second
+	logging.Disable() // the errors reach the callers
 	return &Roles{redis.NewClient(opts)}, nil
 }
 

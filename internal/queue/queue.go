@@ -12,6 +12,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -38,6 +39,8 @@ func Open(url string) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
+	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = time.Second, 1, 1
+	logging.Disable() // the errors reach the callers
 	rdb := redis.NewClient(opts)
 	return &Queue{rdb, asynq.NewClientFromRedisClient(rdb)}, nil
 }

@@ -84,6 +84,12 @@ func (w *World) Roles(t testing.TB) redis.UniversalClient {
 	return redisClient(t, w.PlatformRedisURL)
 }
 
+// QueueRedis is a client of the queue's Redis.
+func (w *World) QueueRedis(t testing.TB) redis.UniversalClient {
+	t.Helper()
+	return redisClient(t, w.RedisURL)
+}
+
 func connect(t testing.TB, dsn string) *pgx.Conn {
 	t.Helper()
 	db, err := pgx.Connect(t.Context(), dsn)

@@ -1,0 +1,11 @@
+// Package deploy holds what an operator runs once beside the programs, for
+// those who run it by program: the development stack and the tests.
+package deploy
+
+import _ "embed"
+
+// SourceGrants gives the role bulkexport_source the least that the exporter
+// needs of the platform's tables, and no more. It may be run again.
+//
+//go:embed source-grants.sql
+var SourceGrants string

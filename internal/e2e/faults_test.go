@@ -1,0 +1,265 @@
+package e2e
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bulkexport/bulkexport/internal/demodata"
+	"github.com/bulkexport/bulkexport/internal/testenv"
+)
+
+// proxy stands before a real server, and can be closed and opened again.
+type proxy struct {
+	t      *testing.T
+	addr   string
+	target string
+	rate   int // bytes a second towards the client; 0 is no limit
+	mu     sync.Mutex
+	l      net.Listener
+	conns  []net.Conn
+}
+
+// behindProxy puts a proxy before the server of a URL and returns the new URL.
+// A rate of 0 is no limit.
+func behindProxy(t *testing.T, target string, rate int) (*proxy, string) {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{t: t, addr: freeAddr(t), target: u.Host, rate: rate}
+	p.open()
+	t.Cleanup(p.close)
+	u.Host = p.addr
+	return p, u.String()
+}
+
+func (p *proxy) open() {
+	p.t.Helper()
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.mu.Lock()
+	p.l = l
+	p.mu.Unlock()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.pipe(c)
+		}
+	}()
+}
+
+func (p *proxy) pipe(c net.Conn) {
+	up, err := net.Dial("tcp", p.target)
+	if err != nil {
+		_ = c.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, c, up)
+	p.mu.Unlock()
+	go func() { _, _ = io.Copy(up, c); _ = up.Close() }()
+	_, _ = io.Copy(c, p.paced(up))
+	_ = c.Close()
+}
+
+// paced lets a proxied server look slow, so that an export can be caught in
+// the middle.
+func (p *proxy) paced(r io.Reader) io.Reader {
+	if p.rate == 0 {
+		return r
+	}
+	return &pacedReader{r: r, rate: p.rate, began: time.Now()}
+}
+
+type pacedReader struct {
+	r     io.Reader
+	rate  int
+	sent  int
+	began time.Time
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	due := p.began.Add(time.Duration(p.sent) * time.Second / time.Duration(p.rate))
+	<-time.After(time.Until(due))
+	n, err := p.r.Read(b)
+	p.sent += n
+	return n, err
+}
+
+// slowSource lets a world's source give 25 MB a second.
+func slowSource(t *testing.T, w *testenv.World) {
+	t.Helper()
+	_, via := behindProxy(t, w.SourceURL, 25<<20)
+	w.SourceURL = via
+}
+
+// close cuts every connection and takes no new one, as a stopped server.
+func (p *proxy) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.l.Close()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
+
+// streaming waits until an export is in the middle.
+func (s *service) streaming(id string) job {
+	s.t.Helper()
+	var j job
+	s.eventually("the export is in the middle", func() bool {
+		j = s.get(id)
+		if j.State == "succeeded" || j.State == "failed" {
+			s.t.Fatalf("the export is over already: %s", j.State)
+		}
+		return j.State == "running" && j.Progress.Rows > 0
+	})
+	return j
+}
+
+func TestWorkerKilled(t *testing.T) {
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 3, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	slowSource(t, w)
+	s := start(t, w, 0)
+	first := s.worker()
+	id := s.create(demodata.DemoProject, conversations).ID
+	s.streaming(id)
+	first.kill()
+	s.worker()
+	j := s.succeed(id)
+	if j.Attempt != 2 {
+		t.Errorf("%d attempts, want 2", j.Attempt)
+	}
+	s.check(j, s.table(demodata.DemoProject))
+}
+
+func TestWorkerDrains(t *testing.T) {
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 4, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	slowSource(t, w)
+	s := start(t, w, 0)
+	first := s.worker()
+	id := s.create(demodata.DemoProject, conversations).ID
+	s.streaming(id)
+	first.signal(syscall.SIGTERM)
+	<-first.exited
+	if code := first.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if j := s.get(id); j.State != "queued" {
+		t.Errorf("handed back as %s", j.State)
+	}
+	s.worker()
+	s.check(s.succeed(id), s.table(demodata.DemoProject))
+}
+
+func TestCancel(t *testing.T) {
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 5, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	slowSource(t, w)
+	s := start(t, w, 0)
+	queued := s.create(demodata.DemoProject, conversations).ID
+	if a := s.call("POST", "/v1/exports/"+queued+"/cancel", demodata.AdminKey, ""); a.status != 202 || s.decode(a).State != "canceled" {
+		t.Errorf("cancel while queued: %d %s", a.status, a.body)
+	}
+	s.worker()
+	running := s.create(demodata.DemoProject, conversations).ID
+	s.streaming(running)
+	if a := s.call("POST", "/v1/exports/"+running+"/cancel", demodata.AdminKey, ""); a.status != 202 {
+		t.Errorf("cancel while running: %d %s", a.status, a.body)
+	}
+	if j := s.wait(running); j.State != "canceled" {
+		t.Errorf("ended as %s", j.State)
+	}
+	if a := s.call("GET", "/v1/exports/"+running+"/download", demodata.OwnerKey, ""); a.status != http.StatusConflict {
+		t.Errorf("download of a canceled export: %d", a.status)
+	}
+}
+
+func TestQueueRedisDown(t *testing.T) {
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 6, Conversations: demodata.Volume{Rows: 200}})
+	p, via := behindProxy(t, w.RedisURL, 0)
+	w.RedisURL = via
+	s := start(t, w, 1)
+	p.close()
+	j := s.create(demodata.DemoProject, conversations) // 202
+	if got := s.get(j.ID); got.State != "queued" {
+		t.Errorf("%s without a queue", got.State)
+	}
+	p.open()
+	s.check(s.succeed(j.ID), s.table(demodata.DemoProject))
+}
+
+func TestQueueRedisEmptied(t *testing.T) {
+	s := start(t, testenv.New(t), 0)
+	id := s.create(demodata.DemoProject, conversations).ID
+	// What the queue knew is lost before any worker saw it.
+	rdb := s.QueueRedis(t)
+	if err := rdb.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.worker()
+	s.succeed(id)
+}
+
+func TestRoleRedisDown(t *testing.T) {
+	w := testenv.New(t)
+	p, via := behindProxy(t, w.PlatformRedisURL, 0)
+	w.PlatformRedisURL = via
+	s := start(t, w, 1)
+	id := s.succeed(s.create(demodata.EmptyProject, conversations).ID).ID
+	p.close()
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", exportsOf(demodata.DemoProject), conversations}, {"GET", exportsOf(demodata.DemoProject), ""},
+		{"GET", "/v1/exports/" + id, ""}, {"GET", "/v1/exports/" + id + "/download", ""}, {"POST", "/v1/exports/" + id + "/cancel", ""},
+	} {
+		a := s.call(c.method, c.path, demodata.OwnerKey, c.body)
+		if a.status != http.StatusServiceUnavailable || s.problem(t, a)["retryable"] != true {
+			t.Errorf("%s %s: %d %s, want 503", c.method, c.path, a.status, a.body)
+		}
+	}
+	p.open()
+	s.eventually("the role store is back", func() bool {
+		return s.call("GET", "/v1/exports/"+id, demodata.OwnerKey, "").status == http.StatusOK
+	})
+}
+
+// A database that is down at start is waited for.
+func TestStartsWithoutDatabase(t *testing.T) {
+	w := testenv.New(t)
+	p, via := behindProxy(t, w.DatabaseURL, 0)
+	w.DatabaseURL = via
+	p.close()
+	addr := freeAddr(t)
+	s := &service{World: w, t: t, url: "http://" + addr}
+	s.env = append(w.Env(t), "HTTP_ADDR="+addr, "PUBLIC_URL="+s.url)
+	s.run("api", "METRICS_ADDR="+freeAddr(t))
+	s.worker()
+	s.eventually("the API says that it is not ready", func() bool {
+		res, err := http.Get(s.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusServiceUnavailable
+	})
+	p.open()
+	s.eventually("an export can be created", func() bool {
+		return s.call("POST", exportsOf(demodata.EmptyProject), demodata.OwnerKey, conversations).status == http.StatusAccepted
+	})
+}
