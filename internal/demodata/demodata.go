@@ -37,6 +37,7 @@ const (
 
 // project is a project and its people. Share is its part of the rows, in 1/1000.
 type project struct {
+	id                       int64
 	name, description, owner string
 	admins                   []string
 	private, frozen          bool
@@ -46,16 +47,16 @@ type project struct {
 // The spelling of some e-mails differs in case from the one the person signs in
 // with: the platform never normalised them.
 var projects = []project{
-	{name: DemoProject, description: "Introduction to computing", owner: OwnerEmail,
+	{id: 1, name: DemoProject, description: "Introduction to computing", owner: OwnerEmail,
 		admins: []string{"Admin@Example.EDU", "ta.one@example.edu"}, private: true, share: 550},
-	{name: SparseProject, description: "A seminar with few questions", owner: "Owner@Example.edu",
+	{id: 2, name: SparseProject, description: "A seminar with few questions", owner: "Owner@Example.edu",
 		admins: []string{AdminEmail}, share: 10},
-	{name: EmptyProject, description: "Made yesterday, not used yet", owner: OwnerEmail,
+	{id: 3, name: EmptyProject, description: "Made yesterday, not used yet", owner: OwnerEmail,
 		admins: []string{AdminEmail}, private: true},
-	{name: ForeignProject, description: "Notes and protocols of a lab", owner: "lab.head@example.org",
+	{id: 4, name: ForeignProject, description: "Notes and protocols of a lab", owner: "lab.head@example.org",
 		admins: []string{"Lab.Assistant@Example.org"}, private: true, share: 250},
-	{name: OddProject, description: "Механика и оптика", owner: "teacher@example.org", share: 90},
-	{name: LibraryProject, description: "", owner: "librarian@example.org",
+	{id: 5, name: OddProject, description: "Механика и оптика", owner: "teacher@example.org", share: 90},
+	{id: 6, name: LibraryProject, description: "", owner: "librarian@example.org",
 		admins: []string{"second.librarian@example.org"}, frozen: true, share: 100},
 }
 
