@@ -1,0 +1,3 @@
+module github.com/bulkexport/bulkexport
+
+go 1.26.0
