@@ -1,0 +1,75 @@
+# Nothing but Go and Debian's packages is needed; "make demo" installs the rest.
+
+MODULE  := github.com/bulkexport/bulkexport
+MODULES := $(patsubst %/,%,$(dir $(wildcard go.mod */go.mod */*/go.mod)))
+BIN     := $(CURDIR)/.data/bin
+RESULTS := $(CURDIR)/.data/test
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Go fails where git does not trust the checkout, as under sudo: build without
+# the commit's name there.
+ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
+export GOFLAGS += -buildvcs=false
+endif
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the programs and the development stack, in .data/bin
+	CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 go build -C deploy/devstack -trimpath -o $(BIN)/ ./...
+
+.PHONY: demo
+demo: build ## run one export on a whole stack, from the request to the checked file
+	$(BIN)/devstack demo $(ARGS)
+
+.PHONY: up
+up: build ## the same stack, staying until Ctrl-C; .data/stack.env points clients at it
+	$(BIN)/devstack up $(ARGS)
+
+.PHONY: test
+test: build tools ## every test, on real components, with the race detector; flags: ARGS='-run TestX'
+	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	$(BIN)/devstack exec -- $(call gotest,root)
+	cd deploy/devstack && $(call gotest,devstack)
+	cd tools && $(call gotest,tools)
+	$(BIN)/tally $(RESULTS)/*.json
+
+gotest = env CGO_ENABLED=1 $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json -- -race $(ARGS) ./...
+
+.PHONY: check
+check: format lint modules ## formatting, linters, go.mod in step with the code, modules as published
+
+.PHONY: format
+format: tools
+	files=$$($(goimports) -l $(gofiles)); test -z "$$files" || \
+		{ echo "not formatted, run make fmt:"; echo "$$files"; exit 1; } >&2
+
+.PHONY: lint
+lint: tools
+	$(foreach m,$(MODULES),go vet -C $(m) -vettool=$(BIN)/lint ./... &&) true
+
+.PHONY: modules
+modules:
+	$(foreach m,$(MODULES),go mod tidy -C $(m) -diff && go mod verify -C $(m) &&) true
+
+.PHONY: fmt
+fmt: tools ## format all Go files and group their imports
+	$(goimports) -w $(gofiles)
+
+goimports = $(BIN)/goimports -local $(MODULE)
+gofiles   = $$(find . -name '*.go' -not -path './.*')
+
+# The commit's name is left out of these: go vet keeps its results for as long
+# as the linter stays the same, byte for byte.
+.PHONY: tools
+tools:
+	go build -C tools -trimpath -buildvcs=false -o $(BIN)/ tool
+
+.PHONY: clean
+clean: ## remove what was built, the tests' results and the stack's data
+	rm -rf .data
