@@ -81,7 +81,7 @@ func (d *documentRow) file(r *rng, lang *language) (pages bool) {
 // fifty has mostChunks.
 func chunkCount(r *rng) int {
 	normal := math.Sqrt(-2*math.Log(1-r.float())) * math.Cos(2*math.Pi*r.float())
-	n := math.Round(math.Exp(math.Log(8) + 1.75*normal))
+	n := math.Round(math.Exp(math.Log(8) + 1.85*normal))
 	return int(min(max(n, 1), mostChunks))
 }
 
