@@ -166,7 +166,7 @@ func TestTimesMostlyRise(t *testing.T) {
 	var last time.Time
 	late, rows := 0, 0
 	years := map[int]bool{}
-	for c := range demodata.Conversations(4, 20*sample) {
+	for c := range demodata.Conversations(4, 2*sample) {
 		if c.CreatedAt == nil {
 			continue
 		}
@@ -182,7 +182,7 @@ func TestTimesMostlyRise(t *testing.T) {
 }
 
 func TestProjectsHaveTheirShares(t *testing.T) {
-	const rows = 20000
+	const rows = 8000
 	got := map[string]float64{}
 	for c := range demodata.Conversations(2, rows) {
 		got[c.CourseName] += 100.0 / rows

@@ -12,7 +12,7 @@ type convoWriter struct {
 	r    rng
 	lang *language
 	row  *conversationRow
-	gen  int // 1 to 6, as docs of the platform count them
+	gen  int // 1 to 6
 	q    quirk
 	// topic is where in the language's river its sources are.
 	topic int

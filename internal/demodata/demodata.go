@@ -15,8 +15,8 @@ const (
 	OperatorEmail = "operator@example.edu"
 )
 
-// Their API keys. They open nothing but demo data, and say so to whoever reads
-// hexadecimal: each begins with de300000.
+// Their API keys. They open nothing but demo data, and are marked so that
+// nobody takes them for real ones: each begins with de300000.
 const (
 	OwnerKey    = "uc_de300000000000000000000000000001"
 	AdminKey    = "uc_de300000000000000000000000000002"

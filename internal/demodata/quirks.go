@@ -7,9 +7,9 @@ type quirk int
 
 const (
 	quirkNull        quirk = iota // convo is NULL
-	quirkJSONNull                 // convo is null, a string, an array
-	quirkString                   //
-	quirkArray                    //
+	quirkJSONNull                 // convo is null
+	quirkString                   // convo is a string
+	quirkArray                    // convo is an array
 	quirkNoMessages               // messages is empty
 	quirkEmptyFirst               // the first message is ""
 	quirkImageFirst               // the first message is an image and nothing else
