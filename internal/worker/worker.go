@@ -14,6 +14,7 @@ import (
 
 const (
 	heartbeatEvery = 5 * time.Second
+	heartbeatRetry = time.Second
 	dispatchEvery  = 2 * time.Second
 	callLimit      = 5 * time.Second
 )
@@ -63,17 +64,17 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // heartbeat tells the board at once and then regularly that this worker lives.
 func (w *Worker) heartbeat(ctx context.Context) {
-	tick := time.NewTicker(heartbeatEvery)
-	defer tick.Stop()
 	for {
 		call, cancel := context.WithTimeout(ctx, callLimit)
 		err := w.Board.Heartbeat(call, w.Status)
 		cancel()
+		wait := heartbeatEvery
 		if err != nil && ctx.Err() == nil {
 			w.Log.Warn("heartbeat failed", "error", err)
+			wait = heartbeatRetry // nothing is sent to a worker that is not seen
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
