@@ -22,7 +22,7 @@ const (
 	quirkTwoRoles                 // of two roles the last one counts; escaped keys
 	quirkUserContext              // more than 80 contexts, but not the assistant's
 	quirkNested                   // more than 80 contexts, but not in a message
-	quirkInline                   // an image within the text, some 100 KB
+	quirkInline                   // an image within the text, 20 to 60 KB of it
 	quirkLayout                   // white space between tokens, this and the next
 	quirkNone        = quirkLayout + 12
 )
