@@ -138,11 +138,12 @@ func (c *client) show(project string) error {
 // follow polls until the export is over, drawing its progress.
 func (c *client) follow(e *export) ([]byte, error) {
 	bar := newProgress()
-	for {
-		body, err := c.call(http.MethodGet, "/v1/exports/"+e.ID, "")
+	for path := "/v1/exports/" + e.ID; ; {
+		body, err := c.call(http.MethodGet, path, "")
 		if err != nil {
 			return nil, err
 		}
+		*e = export{} // null leaves a field as it was
 		if err := json.Unmarshal(body, e); err != nil {
 			return nil, fmt.Errorf("poll: %w", err)
 		}

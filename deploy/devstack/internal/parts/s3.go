@@ -52,7 +52,7 @@ func ServeS3(args []string) error {
 	}
 	return embedgw.RunVersityGW(ctx, be, &embedgw.Config{
 		RootUserAccess: S3AccessKey, RootUserSecret: os.Getenv(s3SecretVariable), Region: S3Region,
-		Ports: []string{args[0]}, MaxConnections: 5000, MaxRequests: 2000, MultipartMaxParts: 10000, Quiet: true, KeepAlive: true,
+		Ports: []string{args[0]}, MaxConnections: 5000, MaxRequests: 2000, MultipartMaxParts: 10000, Quiet: true,
 	})
 }
 
