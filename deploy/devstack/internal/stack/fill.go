@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -79,25 +78,19 @@ func (s *Stack) createDatabase(ctx context.Context) error {
 	return nil
 }
 
-// fillTables makes the platform's tables once, with people or with all data, in
-// one transaction: a start that is broken off leaves no half of it.
-func (s *Stack) fillTables(ctx context.Context, db *pgx.Conn) (err error) {
+// fillTables makes the platform's tables and fills them, with people or with
+// all data. Each is whole or not at all, and is made up for at the next start.
+func (s *Stack) fillTables(ctx context.Context, db *pgx.Conn) error {
 	var there bool
-	if err := db.QueryRow(ctx, `select to_regclass('api_keys') is not null`).Scan(&there); err != nil || there {
-		return err
+	if err := db.QueryRow(ctx, `select to_regclass('projects') is not null`).Scan(&there); err != nil {
+		return fmt.Errorf("platform database: %w", err)
 	}
-	if _, err := db.Exec(ctx, `begin`); err != nil {
-		return fmt.Errorf("fill: %w", err)
-	}
-	defer func() {
-		end := `commit`
-		if err != nil {
-			end = `rollback`
+	if !there {
+		if err := demodata.CreateSchema(ctx, db); err != nil {
+			return err
 		}
-		_, endErr := db.Exec(context.WithoutCancel(ctx), end)
-		err = errors.Join(err, endErr)
-	}()
-	if err := demodata.CreateSchema(ctx, db); err != nil {
+	}
+	if err := db.QueryRow(ctx, `select exists (select from projects)`).Scan(&there); err != nil || there {
 		return err
 	}
 	if s.opts.Data == nil {
