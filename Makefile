@@ -51,11 +51,11 @@ format: tools
 
 .PHONY: lint
 lint: tools
-	$(foreach m,$(MODULES),go vet -C $(m) -vettool=$(BIN)/lint ./... &&) true
+	failed=; for m in $(MODULES); do go vet -C $$m -vettool=$(BIN)/lint ./... || failed=1; done; test -z "$$failed"
 
 .PHONY: modules
 modules:
-	$(foreach m,$(MODULES),go mod tidy -C $(m) -diff && go mod verify -C $(m) &&) true
+	for m in $(MODULES); do go mod tidy -C $$m -diff; go mod verify -C $$m; done
 
 .PHONY: fmt
 fmt: tools ## format all Go files and group their imports

@@ -69,9 +69,10 @@ func silences(comment, name string) bool {
 	return len(fields) > 2 && fields[0] == "//lint:ignore" && slices.Contains(strings.Split(fields[1], ","), name)
 }
 
-// deferredClose names findings in "defer x.Close()" and "defer tx.Rollback()".
-// They release what is over by then: whoever needs the error, as after a write,
-// closes in the open, and the deferred call is the second.
+// deferredClose names findings in "defer x.Close()", "defer tx.Rollback()" and
+// "defer os.RemoveAll(dir)". They release what is over by then: whoever needs
+// the error, as after a write, closes in the open, and the deferred call is the
+// second.
 func deferredClose(pass *analysis.Pass) func(analysis.Diagnostic) bool {
 	var deferred []*ast.DeferStmt
 	for _, file := range pass.Files {
@@ -90,6 +91,6 @@ func deferredClose(pass *analysis.Pass) func(analysis.Diagnostic) bool {
 }
 
 func releases(call *ast.CallExpr) bool {
-	method, ok := call.Fun.(*ast.SelectorExpr)
-	return ok && (method.Sel.Name == "Close" || method.Sel.Name == "Rollback")
+	fn, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && slices.Contains([]string{"Close", "Rollback", "RemoveAll"}, fn.Sel.Name)
 }
