@@ -11,6 +11,7 @@ import (
 )
 
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 1)
 	demo := exportsOf(demodata.DemoProject)
 	j := s.succeed(s.create(demodata.DemoProject, conversations).ID)
@@ -82,6 +83,7 @@ func (s *service) problem(t *testing.T, a answer) map[string]any {
 }
 
 func TestBadRequests(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 0)
 	for name, c := range map[string]struct{ body, field string }{
 		"no JSON":             {`{"kind":`, "body"},
@@ -121,6 +123,7 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestListPages(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 0)
 	var ids []string
 	for range 5 {
@@ -145,6 +148,7 @@ func TestListPages(t *testing.T) {
 // A name in another script, with a space and a slash, travels through paths,
 // keys, headers and SQL.
 func TestOddProjectName(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	if err := w.Roles(t).HSet(t.Context(), "course_metadatas", demodata.OddProject, `{"course_owner":"`+demodata.OwnerEmail+`"}`).Err(); err != nil {
 		t.Fatal(err)

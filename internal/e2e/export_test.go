@@ -24,8 +24,9 @@ func fill(t *testing.T, w *testenv.World, o demodata.Options) {
 }
 
 func TestEveryRow(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
-	fill(t, w, demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 4000}})
+	fill(t, w, demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 2500}})
 	s := start(t, w, 1)
 	for _, project := range []string{demodata.DemoProject, demodata.SparseProject} {
 		want := s.table(project)
@@ -46,6 +47,7 @@ func TestEveryRow(t *testing.T) {
 }
 
 func TestJSONBColumn(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	db := w.Admin(t)
 	for _, sql := range []string{
@@ -62,6 +64,7 @@ func TestJSONBColumn(t *testing.T) {
 }
 
 func TestDates(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	db := w.Admin(t)
 	for i, at := range []any{nil, "2024-02-28T23:59:59.999999Z", "2024-02-29T00:00:00Z", "2024-02-29T23:59:59.999999Z", "2024-03-01T00:00:00Z"} {
@@ -100,6 +103,7 @@ func TestDates(t *testing.T) {
 }
 
 func TestEmptyProject(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 1)
 	j := s.succeed(s.create(demodata.EmptyProject, conversations).ID)
 	if j.Result.Rows != 0 || j.Result.BytesRaw != 0 {
@@ -109,6 +113,7 @@ func TestEmptyProject(t *testing.T) {
 }
 
 func TestDownloadRedirects(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 1)
 	j := s.succeed(s.create(demodata.EmptyProject, conversations).ID)
 	a := s.call(http.MethodGet, "/v1/exports/"+j.ID+"/download", demodata.AdminKey, "")
@@ -130,8 +135,9 @@ func TestDownloadRedirects(t *testing.T) {
 
 // Progress must be in the row at least every second.
 func TestProgressMoves(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
-	fill(t, w, demodata.Options{Seed: 2, Conversations: demodata.Volume{Bytes: 40 << 20}})
+	fill(t, w, demodata.Options{Seed: 2, Conversations: demodata.Volume{Bytes: 30 << 20}})
 	s := start(t, w, 1)
 	id := s.create(demodata.DemoProject, conversations).ID
 	var seen []int64

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"encoding/base64"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -10,9 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/bulkexport/bulkexport/internal/demodata"
 	"github.com/bulkexport/bulkexport/internal/testenv"
 )
+
+// partSize is the exporter's: files beyond it are uploaded in parts.
+const partSize = 16 << 20
 
 // proxy stands before a real server, and can be closed and opened again.
 type proxy struct {
@@ -116,6 +124,27 @@ func (p *proxy) close() {
 	p.conns = nil
 }
 
+// fillBulky gives a world so many megabytes of the demo project that gzip can
+// do little with and a parser is done with soon: several parts, quickly checked.
+func fillBulky(t *testing.T, w *testenv.World, megabytes int) {
+	t.Helper()
+	noise := rand.NewChaCha8([32]byte{1})
+	raw := make([]byte, 768<<10)
+	rows := make([][]any, megabytes)
+	for i := range rows {
+		if _, err := noise.Read(raw); err != nil {
+			t.Fatal(err)
+		}
+		convo := `{"messages":[{"role":"user","content":"` + base64.StdEncoding.EncodeToString(raw) + `"}]}`
+		rows[i] = []any{fmt.Sprint("bulky-", i), demodata.DemoProject, convo}
+	}
+	_, err := w.Admin(t).CopyFrom(t.Context(), pgx.Identifier{"llm-convo-monitor"},
+		[]string{"convo_id", "course_name", "convo"}, pgx.CopyFromRows(rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // streaming waits until an export is in the middle.
 func (s *service) streaming(id string) job {
 	s.t.Helper()
@@ -131,8 +160,9 @@ func (s *service) streaming(id string) job {
 }
 
 func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
-	fill(t, w, demodata.Options{Seed: 3, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	fillBulky(t, w, 60)
 	slowSource(t, w)
 	s := start(t, w, 0)
 	first := s.worker()
@@ -141,15 +171,16 @@ func TestWorkerKilled(t *testing.T) {
 	first.kill()
 	s.worker()
 	j := s.succeed(id)
-	if j.Attempt != 2 {
-		t.Errorf("%d attempts, want 2", j.Attempt)
+	if j.Attempt != 2 || j.Result.Bytes < 2*partSize {
+		t.Errorf("%d attempts, %d bytes: want 2, and several parts", j.Attempt, j.Result.Bytes)
 	}
 	s.check(j, s.table(demodata.DemoProject))
 }
 
 func TestWorkerDrains(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
-	fill(t, w, demodata.Options{Seed: 4, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	fillBulky(t, w, 60)
 	slowSource(t, w)
 	s := start(t, w, 0)
 	first := s.worker()
@@ -168,8 +199,9 @@ func TestWorkerDrains(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
-	fill(t, w, demodata.Options{Seed: 5, Conversations: demodata.Volume{Bytes: 150 << 20}})
+	fillBulky(t, w, 60)
 	slowSource(t, w)
 	s := start(t, w, 0)
 	queued := s.create(demodata.DemoProject, conversations).ID
@@ -191,6 +223,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestQueueRedisDown(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	fill(t, w, demodata.Options{Seed: 6, Conversations: demodata.Volume{Rows: 200}})
 	p, via := behindProxy(t, w.RedisURL, 0)
@@ -206,6 +239,7 @@ func TestQueueRedisDown(t *testing.T) {
 }
 
 func TestQueueRedisEmptied(t *testing.T) {
+	t.Parallel()
 	s := start(t, testenv.New(t), 0)
 	id := s.create(demodata.DemoProject, conversations).ID
 	// What the queue knew is lost before any worker saw it.
@@ -218,6 +252,7 @@ func TestQueueRedisEmptied(t *testing.T) {
 }
 
 func TestRoleRedisDown(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	p, via := behindProxy(t, w.PlatformRedisURL, 0)
 	w.PlatformRedisURL = via
@@ -241,6 +276,7 @@ func TestRoleRedisDown(t *testing.T) {
 
 // A database that is down at start is waited for.
 func TestStartsWithoutDatabase(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	p, via := behindProxy(t, w.DatabaseURL, 0)
 	w.DatabaseURL = via

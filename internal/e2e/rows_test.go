@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,22 @@ func (v stored) line(t *testing.T) (tree []jsontest.Member, cut int64) {
 	}, cut
 }
 
+// withoutPlainConvo spares the slow comparison: a conversation in which nothing
+// can be cut must stand in the line byte for byte, but for line breaks. Where
+// it does, null takes its place in both.
+func (v *stored) withoutPlainConvo(line []byte) []byte {
+	if v.convo == nil || strings.Contains(*v.convo, "contexts") || strings.Contains(*v.convo, `\u`) {
+		return line
+	}
+	plain := strings.NewReplacer("\n", " ", "\r", " ").Replace(*v.convo)
+	head, ok := bytes.CutSuffix(line, []byte(plain+"}\n"))
+	if !ok {
+		return line
+	}
+	v.convo = nil
+	return append(head, "null}\n"...)
+}
+
 // check compares a finished export with the table, row by row, and with what
 // the job says about it.
 func (s *service) check(j job, want []stored) {
@@ -107,14 +124,16 @@ func (s *service) check(j job, want []stored) {
 		if n >= len(want) {
 			continue
 		}
+		row := want[n]
+		line = row.withoutPlainConvo(line)
 		got, err := jsontest.Tree(line)
 		if err != nil {
 			s.t.Fatalf("line %d: %v", n+1, err)
 		}
-		tree, left := want[n].line(s.t)
+		tree, left := row.line(s.t)
 		cut += left
 		if !reflect.DeepEqual(got, any(tree)) {
-			s.t.Fatalf("row %d came out changed", want[n].id)
+			s.t.Fatalf("row %d came out changed", row.id)
 		}
 	}
 	if n != len(want) {
