@@ -14,14 +14,17 @@ ifeq ($(shell git rev-parse HEAD 2>/dev/null),)
 export GOFLAGS += -buildvcs=false
 endif
 
+# All but the tests, whose race detector needs C, is built alike, and so once.
+export CGO_ENABLED := 0
+
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the programs and the development stack, in .data/bin
-	CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./cmd/...
-	CGO_ENABLED=0 go build -C deploy/devstack -trimpath -o $(BIN)/ ./...
+	go build -trimpath -o $(BIN)/ ./cmd/...
+	go build -C deploy/devstack -trimpath -o $(BIN)/ ./...
 
 .PHONY: demo
 demo: build ## run one export on a whole stack, from the request to the checked file
@@ -32,14 +35,14 @@ up: build ## the same stack, staying until Ctrl-C; .data/stack.env points client
 	$(BIN)/devstack up $(ARGS)
 
 .PHONY: test
-test: build tools ## every test, on real components, with the race detector; flags: ARGS='-run TestX'
+test: build tools ## every test, on real components, the service's with the race detector; flags: ARGS='-run TestX'
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
-	$(BIN)/devstack exec -- $(call gotest,root)
-	cd deploy/devstack && $(call gotest,devstack)
-	cd tools && $(call gotest,tools)
+	$(BIN)/devstack exec -- env CGO_ENABLED=1 $(call gotest,root) -race $(ARGS) ./...
+	cd deploy/devstack && CGO_ENABLED=1 $(call gotest,devstack) -race $(ARGS) ./...
+	cd tools && $(call gotest,tools) -trimpath $(ARGS) ./...
 	$(BIN)/tally $(RESULTS)/*.json
 
-gotest = env CGO_ENABLED=1 $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json -- -race $(ARGS) ./...
+gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json --
 
 .PHONY: check
 check: format lint modules ## formatting, linters, go.mod in step with the code, modules as published
@@ -51,7 +54,7 @@ format: tools
 
 .PHONY: lint
 lint: tools
-	failed=; for m in $(MODULES); do go vet -C $$m -vettool=$(BIN)/lint ./... || failed=1; done; test -z "$$failed"
+	failed=; for m in $(MODULES); do go vet -C $$m -trimpath -vettool=$(BIN)/lint ./... || failed=1; done; test -z "$$failed"
 
 .PHONY: modules
 modules:
