@@ -21,7 +21,7 @@ func execute(ctx context.Context, args []string) (code int, err error) {
 		return 2, err
 	}
 	if set.NArg() == 0 {
-		return 2, errors.New("exec needs a command: devstack exec -- go test ./...")
+		return 2, errors.New("exec needs a command, as in: devstack exec -- make bench")
 	}
 	if err := install(ctx); err != nil {
 		return 1, err

@@ -132,7 +132,7 @@ func up(ctx context.Context, args []string) (err error) {
 	if err := r.WriteEnv(envFile); err != nil {
 		return err
 	}
-	defer os.Remove(envFile)
+	defer func() { _ = os.Remove(envFile) }()
 	r.greet(envFile)
 	return r.wait(ctx)
 }

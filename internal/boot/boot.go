@@ -49,8 +49,8 @@ func run(ctx context.Context, name string, args, environ []string, out io.Writer
 		command = args[0]
 	}
 	if len(args) > 1 || command == "help" || command == "-h" || command == "--help" {
-		fmt.Fprintf(out, usage, name, name)
-		return nil
+		_, err := fmt.Fprintf(out, usage, name, name)
+		return err
 	}
 	cfg, err := config.Load(environ)
 	if err != nil {

@@ -188,11 +188,11 @@ func (s *Service) List(ctx context.Context, p Principal, q ListQuery) ([]Job, er
 
 // Cancel stops an export for all who wait for it.
 func (s *Service) Cancel(ctx context.Context, p Principal, id string) (Job, error) {
-	j, err := s.Get(ctx, p, id)
-	if err != nil {
+	if _, err := s.Get(ctx, p, id); err != nil {
 		return Job{}, err
 	}
-	if j, err = s.records.RequestCancel(ctx, id, p.Email); err != nil {
+	j, err := s.records.RequestCancel(ctx, id, p.Email)
+	if err != nil {
 		return Job{}, err
 	}
 	return j, s.audit(ctx, p, "cancel", j)

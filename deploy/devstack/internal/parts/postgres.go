@@ -20,12 +20,8 @@ import (
 )
 
 // ErrNoPostgres says what to install.
-var ErrNoPostgres = errors.New(`PostgreSQL 15 or newer is not installed (its server programs are looked for in PATH and in /usr/lib/postgresql).
-On Debian or Ubuntu:
-
-    sudo apt-get update && sudo apt-get install -y postgresql
-
-`)
+var ErrNoPostgres = errors.New("PostgreSQL 15 or newer is not installed: its server programs are neither in PATH nor in /usr/lib/postgresql. " +
+	"On Debian or Ubuntu: sudo apt-get update && sudo apt-get install -y postgresql")
 
 // Postgres is a server of the system's own programs.
 type Postgres struct {
@@ -96,7 +92,7 @@ func initdb(ctx context.Context, bin, dir, password string) error {
 	if err := os.WriteFile(pwfile, []byte(password), 0o600); err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
-	defer os.Remove(pwfile)
+	defer func() { _ = os.Remove(pwfile) }()
 	if err := os.Mkdir(making, 0o700); err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}

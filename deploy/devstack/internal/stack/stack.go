@@ -50,7 +50,7 @@ type memory struct {
 // lock is held as long as the process lives: a collected file would lose it.
 var lock *os.File
 
-// ErrInUse: another instance works on the same data folder.
+// ErrInUse is the refusal of a second instance on the same data folder.
 var ErrInUse = errors.New("another devstack is running on this data folder: stop it first, or choose another with -data")
 
 // Start brings all components up, or none.
