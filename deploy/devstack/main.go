@@ -22,6 +22,9 @@ const usage = `usage: devstack <command> [flags]
   demo          start everything, run one export as a user would, show it, end
   exec -- CMD   run CMD with a throw-away stack in its environment (for tests)
   fill          fill an empty platform database: -database URL
+  init          set up a demo platform on components that run already, named by
+                the service's variables and DEVSTACK_ADMIN_DATABASE_URL,
+                DEVSTACK_ROLE_PASSWORD (docker-compose.yml does this)
 
 devstack <command> -h shows the flags.
 `
@@ -51,6 +54,8 @@ func run(ctx context.Context, command string, args []string) (code int, err erro
 		return execute(ctx, args)
 	case "fill":
 		return 0, fill(ctx, args)
+	case "init":
+		return 0, initialise(ctx, args)
 	case parts.S3Command:
 		return 0, parts.ServeS3(args)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/bulkexport/bulkexport/deploy/devstack/internal/parts"
 	"github.com/bulkexport/bulkexport/deploy/devstack/internal/proc"
@@ -162,29 +159,4 @@ Ctrl-C takes it down; the data stays.`,
 		r.env["API_URL"], r.env["DEVSTACK_INBOX_URL"], r.env["OIDC_ISSUER"], filepath.Dir(r.Log("api")),
 		demodata.DemoProject, demodata.OwnerEmail, demodata.OwnerKey, demodata.AdminEmail, demodata.AdminKey,
 		demodata.OtherEmail, demodata.OtherKey, demodata.OperatorEmail, parts.DemoPassword, envFile)
-}
-
-func fill(ctx context.Context, args []string) error {
-	set := flag.NewFlagSet("fill", flag.ExitOnError)
-	url := set.String("database", "", "URL of an empty database, as a superuser")
-	var o demodata.Options
-	dataFlags(set, &o)
-	if err := set.Parse(args); err != nil {
-		return err
-	}
-	db, err := pgx.Connect(ctx, *url)
-	if err != nil {
-		return fmt.Errorf("-database: %w", err)
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	if err := demodata.CreateSchema(ctx, db); err != nil {
-		return err
-	}
-	began := time.Now()
-	sum, err := demodata.Fill(ctx, db, o)
-	if err != nil {
-		return err
-	}
-	say("%d conversations, %d documents, %.0f MB of JSON in %.1f s", sum.Conversations, sum.Documents, float64(sum.Bytes)/1e6, time.Since(began).Seconds())
-	return nil
 }

@@ -31,8 +31,10 @@ type Postgres struct {
 }
 
 // FindPostgres returns the folder of the newest server programs.
-func FindPostgres() (string, error) {
-	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+func FindPostgres() (string, error) { return findPostgres("/usr/lib/postgresql") }
+
+func findPostgres(installed string) (string, error) {
+	dirs, _ := filepath.Glob(filepath.Join(installed, "*", "bin"))
 	slices.SortFunc(dirs, func(a, b string) int { return version(b) - version(a) })
 	if path, err := exec.LookPath("postgres"); err == nil {
 		dirs = append(dirs, filepath.Dir(path))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -77,29 +78,35 @@ func StartS3(ctx context.Context, dir, log string, port int, secret string, buck
 		return nil, err
 	}
 	s := &S3{Child: child, port: port}
-	if err := s.prepare(ctx, addr, secret, buckets); err != nil {
+	if err = answers(ctx, port, child); err == nil {
+		s.Client, err = OpenS3(ctx, s.URL(), S3AccessKey, secret, buckets...)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-func (s *S3) prepare(ctx context.Context, addr, secret string, buckets []string) (err error) {
-	if err := answers(ctx, s.port, s.Child); err != nil {
-		return err
+// OpenS3 connects to the store at endpoint and makes the buckets that are not
+// there yet.
+func OpenS3(ctx context.Context, endpoint, key, secret string, buckets ...string) (*minio.Client, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("s3: %w", err)
 	}
-	s.Client, err = minio.New(addr, &minio.Options{
-		Creds: credentials.NewStaticV4(S3AccessKey, secret, ""), Region: S3Region, BucketLookup: minio.BucketLookupPath,
+	client, err := minio.New(u.Host, &minio.Options{
+		Creds: credentials.NewStaticV4(key, secret, ""), Region: S3Region, BucketLookup: minio.BucketLookupPath, Secure: u.Scheme == "https",
 	})
 	if err != nil {
-		return fmt.Errorf("s3: %w", err)
+		return nil, fmt.Errorf("s3: %w", err)
 	}
 	for _, b := range buckets {
-		err := s.Client.MakeBucket(ctx, b, minio.MakeBucketOptions{Region: S3Region})
+		err := client.MakeBucket(ctx, b, minio.MakeBucketOptions{Region: S3Region})
 		if err != nil && minio.ToErrorResponse(err).Code != "BucketAlreadyOwnedByYou" {
-			return fmt.Errorf("s3 bucket %s: %w", b, err)
+			return nil, fmt.Errorf("s3 bucket %s: %w", b, err)
 		}
 	}
-	return nil
+	return client, nil
 }
 
 // URL of the gateway.

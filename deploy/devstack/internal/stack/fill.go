@@ -3,10 +3,12 @@ package stack
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/minio/minio-go/v7"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/bulkexport/bulkexport/deploy"
@@ -19,44 +21,63 @@ const (
 	sourceRole  = "bulkexport_source"
 )
 
-// fill makes databases, roles and demo people, and the data if asked for.
-func (s *Stack) fill(ctx context.Context) error {
-	if err := s.createDatabase(ctx); err != nil {
+// Target is where a demo platform is set up.
+type Target struct {
+	AdminURL     string // superuser, database postgres
+	RolePassword string // of both roles
+	RolesURL     string
+	S3           *minio.Client
+	Originals    string // bucket; empty leaves the files out
+	// Data fills the tables when they are empty; nil leaves them empty.
+	Data *demodata.Options
+	Say  func(format string, args ...any)
+}
+
+// Fill makes databases, roles and demo people, and the data if asked for.
+// Repeating it changes nothing.
+func Fill(ctx context.Context, t Target) error {
+	if err := t.createDatabase(ctx); err != nil {
 		return err
 	}
-	db, err := pgx.Connect(ctx, s.postgres.URL("postgres", s.remember.PostgresPassword, database))
+	u, err := url.Parse(t.AdminURL)
+	if err != nil {
+		return fmt.Errorf("admin URL: %w", err)
+	}
+	u.Path = "/" + database
+	db, err := pgx.Connect(ctx, u.String())
 	if err != nil {
 		return fmt.Errorf("platform database: %w", err)
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	if err := s.fillTables(ctx, db); err != nil {
+	if err := t.fillTables(ctx, db); err != nil {
 		return err
 	}
 	if _, err := db.Exec(ctx, deploy.SourceGrants); err != nil {
 		return fmt.Errorf("source grants: %w", err)
 	}
-	opts, err := redis.ParseURL(s.roles.URL())
+	for _, role := range []string{serviceRole, sourceRole} {
+		if _, err := db.Exec(ctx, "alter role "+role+" password "+quote(t.RolePassword)); err != nil {
+			return fmt.Errorf("role %s: %w", role, err)
+		}
+	}
+	return t.fillRoles(ctx)
+}
+
+func (t Target) fillRoles(ctx context.Context) error {
+	opts, err := redis.ParseURL(t.RolesURL)
 	if err != nil {
 		return fmt.Errorf("roles: %w", err)
 	}
 	rdb := redis.NewClient(opts)
-	defer rdb.Close()
-	if err := demodata.FillRoles(ctx, rdb); err != nil {
-		return err
-	}
-	for _, role := range []string{serviceRole, sourceRole} {
-		if _, err := db.Exec(ctx, "alter role "+role+" password "+quote(s.remember.PostgresPassword)); err != nil {
-			return fmt.Errorf("role %s: %w", role, err)
-		}
-	}
-	return nil
+	defer func() { _ = rdb.Close() }()
+	return demodata.FillRoles(ctx, rdb)
 }
 
 // quote makes a literal for statements that take no parameters.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-func (s *Stack) createDatabase(ctx context.Context) error {
-	root, err := pgx.Connect(ctx, s.postgres.URL("postgres", s.remember.PostgresPassword, "postgres"))
+func (t Target) createDatabase(ctx context.Context) error {
+	root, err := pgx.Connect(ctx, t.AdminURL)
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
@@ -80,7 +101,7 @@ func (s *Stack) createDatabase(ctx context.Context) error {
 
 // fillTables makes the platform's tables and fills them, with people or with
 // all data. Each is whole or not at all, and is made up for at the next start.
-func (s *Stack) fillTables(ctx context.Context, db *pgx.Conn) error {
+func (t Target) fillTables(ctx context.Context, db *pgx.Conn) error {
 	var there bool
 	if err := db.QueryRow(ctx, `select to_regclass('projects') is not null`).Scan(&there); err != nil {
 		return fmt.Errorf("platform database: %w", err)
@@ -93,16 +114,19 @@ func (s *Stack) fillTables(ctx context.Context, db *pgx.Conn) error {
 	if err := db.QueryRow(ctx, `select exists (select from projects)`).Scan(&there); err != nil || there {
 		return err
 	}
-	if s.opts.Data == nil {
+	if t.Data == nil {
 		return demodata.FillPeople(ctx, db)
 	}
 	began := time.Now()
-	s.opts.Say("Filling the platform's tables with invented data …")
-	sum, err := demodata.Fill(ctx, db, *s.opts.Data)
+	t.Say("Filling the platform's tables with invented data …")
+	sum, err := demodata.Fill(ctx, db, *t.Data)
 	if err != nil {
 		return err
 	}
-	s.opts.Say("%d conversations and %d documents, %.0f MB of JSON, in %.1f s.",
+	t.Say("%d conversations and %d documents, %.0f MB of JSON, in %.1f s.",
 		sum.Conversations, sum.Documents, float64(sum.Bytes)/1e6, time.Since(began).Seconds())
-	return demodata.FillOriginals(ctx, s.s3.Client, originalsBucket)
+	if t.Originals == "" {
+		return nil
+	}
+	return demodata.FillOriginals(ctx, t.S3, t.Originals)
 }

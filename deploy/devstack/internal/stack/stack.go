@@ -151,7 +151,10 @@ func (s *Stack) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.stops = append(s.stops, s.oidc.Stop)
-	return s.fill(ctx)
+	return Fill(ctx, Target{
+		AdminURL: s.postgres.URL("postgres", m.PostgresPassword, "postgres"), RolePassword: m.PostgresPassword,
+		RolesURL: s.roles.URL(), S3: s.s3.Client, Originals: originalsBucket, Data: s.opts.Data, Say: s.opts.Say,
+	})
 }
 
 // Stop takes everything down, last started first.
