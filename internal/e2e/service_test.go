@@ -108,7 +108,12 @@ func (l *logBuffer) String() string {
 // test has failed.
 func (s *service) run(name string, extra ...string) *process {
 	s.t.Helper()
-	p := &process{t: s.t, cmd: exec.Command(filepath.Join(binaries, name)), log: &logBuffer{}, exited: make(chan struct{})}
+	return s.runPath(name, filepath.Join(binaries, name), extra...)
+}
+
+func (s *service) runPath(name, path string, extra ...string) *process {
+	s.t.Helper()
+	p := &process{t: s.t, cmd: exec.Command(path), log: &logBuffer{}, exited: make(chan struct{})}
 	p.cmd.Env = append(append([]string{}, s.env...), extra...)
 	p.cmd.Dir = "/"
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log

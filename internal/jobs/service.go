@@ -83,8 +83,8 @@ func (s *Service) newJob(ctx context.Context, p Principal, r CreateRequest) (New
 		IdempotencyKey: r.IdempotencyKey, Fresh: r.Fresh, QueueMax: s.opts.QueueMax,
 		Spec: Spec{Project: r.Project, Kind: Kind(r.Kind), AllowSkipped: r.AllowSkipped},
 	}
-	if n.Kind != Conversations {
-		refuse("kind", `must be "conversations"`)
+	if n.Kind != Conversations && n.Kind != Documents {
+		refuse("kind", `must be "conversations" or "documents"`)
 	}
 	var err error
 	if n.From, err = parseBound(r.From, false); err != nil {

@@ -1,0 +1,217 @@
+package platform_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/bulkexport/bulkexport/internal/demodata"
+	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/platform"
+	"github.com/bulkexport/bulkexport/internal/testenv"
+)
+
+func openSource(t *testing.T) (*platform.Source, *testenv.World) {
+	t.Helper()
+	w := testenv.New(t)
+	s, err := platform.OpenSource(t.Context(), w.SourceURL, "test", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, w
+}
+
+func exec(t *testing.T, w *testenv.World, sql string, args ...any) {
+	t.Helper()
+	if _, err := w.Admin(t).Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ids reads all windows of a plan.
+func ids(t *testing.T, s *platform.Source, spec jobs.Spec, p jobs.Plan) (list []int64) {
+	t.Helper()
+	for _, w := range p.Windows {
+		n := 0
+		err := s.Read(t.Context(), spec, w, func(r jobs.Row) error {
+			if len(r) != len(spec.Kind.Columns()) {
+				return fmt.Errorf("%d columns", len(r))
+			}
+			list = append(list, int64(binary.BigEndian.Uint64(r[0])))
+			n++
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(n) != w.Rows {
+			t.Errorf("window %+v has %d rows", w, n)
+		}
+	}
+	return list
+}
+
+// Windows lie side by side and hold every row of the project, and no other's.
+func TestPlanAndRead(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into "llm-convo-monitor" (id, course_name, convo, convo_id)
+		select i, case when i % 3 = 0 then 'mine' else 'other' end, case when i % 5 > 0 then '{}'::json end, i::text
+		from generate_series(7, 36000) i where i % 100 < 90`)
+	spec := jobs.Spec{Project: "mine", Kind: jobs.Conversations}
+	p, err := s.Plan(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Windows) < 2 {
+		t.Fatalf("%d windows show nothing", len(p.Windows))
+	}
+	for i, win := range p.Windows[1:] {
+		if win.After != p.Windows[i].To {
+			t.Errorf("a gap behind %+v", p.Windows[i])
+		}
+	}
+	got := ids(t, s, spec, p)
+	if int64(len(got)) != p.Rows {
+		t.Errorf("%d rows read, %d planned", len(got), p.Rows)
+	}
+	next := 0
+	for i := int64(7); i <= 36000; i++ {
+		if i%3 == 0 && i%100 < 90 {
+			if next >= len(got) || got[next] != i {
+				t.Fatalf("row %d is missing or out of order", i)
+			}
+			next++
+		}
+	}
+	if next != len(got) {
+		t.Errorf("%d rows too many", len(got)-next)
+	}
+}
+
+// Large values are counted as they are stored, and cut into windows by that.
+func TestWindowsByStoredSize(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into documents (course_name, contexts)
+		select 'mine', jsonb_build_array(string_agg(md5(random()::text), '')) from generate_series(1, 20) d, generate_series(1, 10000) group by d`)
+	p, err := s.Plan(t.Context(), jobs.Spec{Project: "mine", Kind: jobs.Documents})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Rows != 20 || len(p.Windows) < 3 || p.Stored < 3<<20 {
+		t.Errorf("%d rows, %d windows, %d bytes", p.Rows, len(p.Windows), p.Stored)
+	}
+}
+
+func TestDatesLeaveNullOut(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into "llm-convo-monitor" (id, course_name, created_at, convo)
+		values (1, 'mine', null, '1'), (2, 'mine', '2024-01-01', '2'), (3, 'mine', '2024-01-02', '3')`)
+	from, to := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		from, to *time.Time
+		want     string
+	}{{nil, nil, "[1 2 3]"}, {&from, nil, "[2 3]"}, {nil, &to, "[2]"}, {&from, &to, "[2]"}, {&to, nil, "[3]"}} {
+		spec := jobs.Spec{Project: "mine", Kind: jobs.Conversations, From: c.from, To: c.to}
+		p, err := s.Plan(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(ids(t, s, spec, p)); got != c.want {
+			t.Errorf("%v to %v: %s, want %s", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+func TestNothingToRead(t *testing.T) {
+	s, _ := openSource(t)
+	p, err := s.Plan(t.Context(), jobs.Spec{Project: "nobody's", Kind: jobs.Documents})
+	if err != nil || len(p.Windows) != 0 || p.Rows != 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestEstimate(t *testing.T) {
+	s, w := openSource(t)
+	spec := jobs.Spec{Project: demodata.DemoProject, Kind: jobs.Conversations}
+	if size, ok := s.Estimate(t.Context(), spec); ok {
+		t.Errorf("an estimate of %d without statistics", size)
+	}
+	if _, err := demodata.Fill(t.Context(), w.Admin(t), demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 2000}}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, ok := s.Estimate(t.Context(), spec)
+	if ratio := float64(size) / float64(p.Stored); !ok || ratio < 0.5 || ratio > 2 {
+		t.Errorf("estimated %d (%v), stored %d", size, ok, p.Stored)
+	}
+}
+
+func TestErrorsAreClassified(t *testing.T) {
+	s, w := openSource(t)
+	spec := jobs.Spec{Project: "secret-name", Kind: jobs.Conversations}
+	exec(t, w, `revoke select on "llm-convo-monitor" from bulkexport_source`)
+	if _, err := s.Plan(t.Context(), spec); err == nil || errors.As(err, new(*jobs.Unavailable)) {
+		t.Errorf("no right to read: %v", err)
+	}
+	down, err := platform.OpenSource(t.Context(), "postgres://u:secret-word@127.0.0.1:1/d", "test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer down.Close()
+	if err := down.Ping(t.Context()); !errors.As(err, new(*jobs.Unavailable)) {
+		t.Errorf("no server: %v", err)
+	}
+}
+
+func TestKeyEmail(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into api_keys (user_id, key, is_active, email) values ('nomail', 'uc_nomail', true, null)`)
+	for key, want := range map[string]string{
+		demodata.OwnerKey: demodata.OwnerEmail, demodata.AdminKey: demodata.AdminEmail,
+		demodata.InactiveKey: "", "uc_nomail": "", "uc_": "", "' or true --": "",
+	} {
+		got, err := s.KeyEmail(t.Context(), key)
+		if got != want || (err == nil) != (want != "") || (err != nil && !errors.Is(err, jobs.ErrUnauthenticated)) {
+			t.Errorf("%s: %q, %v; want %q", key, got, err, want)
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	w := testenv.New(t)
+	r, err := platform.OpenRoles(w.PlatformRedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	for field, value := range map[string]string{
+		"mixed":  `{"course_owner":" Owner@Example.EDU ","course_admins":["A@b.c",""]}`,
+		"nobody": `{"course_owner":"","course_admins":null}`,
+		"broken": `{"course_owner":`,
+	} {
+		if err := w.Roles(t).HSet(t.Context(), "course_metadatas", field, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		project, email string
+		want           jobs.Role
+	}{
+		{"mixed", "owner@example.edu", jobs.RoleOwner}, {"mixed", "a@B.C", jobs.RoleAdmin}, {"mixed", "x@b.c", jobs.RoleNone},
+		{"mixed", "", jobs.RoleNone}, {"nobody", "", jobs.RoleNone}, {"Mixed", "owner@example.edu", jobs.RoleNone},
+		{"no such project", "owner@example.edu", jobs.RoleNone},
+	} {
+		if got, err := r.Role(t.Context(), c.project, c.email); got != c.want || err != nil {
+			t.Errorf("%q in %q: %v, %v; want %v", c.email, c.project, got, err, c.want)
+		}
+	}
+	if role, err := r.Role(t.Context(), "broken", "owner@example.edu"); err == nil || role.MayExport() {
+		t.Errorf("a broken entry gives %v, %v", role, err)
+	}
+}
