@@ -70,7 +70,7 @@ func silences(comment, name string) bool {
 }
 
 // deferredClose names findings in "defer x.Close()", "defer tx.Rollback()" and
-// "defer os.RemoveAll(dir)". They release what is over by then: whoever needs
+// "defer os.Remove(file)". They release what is over by then: whoever needs
 // the error, as after a write, closes in the open, and the deferred call is the
 // second.
 func deferredClose(pass *analysis.Pass) func(analysis.Diagnostic) bool {
@@ -92,5 +92,5 @@ func deferredClose(pass *analysis.Pass) func(analysis.Diagnostic) bool {
 
 func releases(call *ast.CallExpr) bool {
 	fn, ok := call.Fun.(*ast.SelectorExpr)
-	return ok && slices.Contains([]string{"Close", "Rollback", "RemoveAll"}, fn.Sel.Name)
+	return ok && slices.Contains([]string{"Close", "Rollback", "Remove", "RemoveAll"}, fn.Sel.Name)
 }
