@@ -4,9 +4,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -162,12 +164,25 @@ func (s *server) log(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(rec, r)
+		s.guard(rec, r, next)
 		if strings.HasSuffix(r.Pattern, "z") && rec.status < http.StatusBadRequest {
 			return // probes come every few seconds
 		}
 		s.cfg.Log.Info("request", "method", r.Method, "route", r.Pattern, "status", rec.status, "duration", time.Since(start))
 	})
+}
+
+// guard answers a panic with a problem. Its value may hold data; the stack
+// holds none.
+func (s *server) guard(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	defer func() {
+		if recover() != nil {
+			s.cfg.Log.Error("handler panicked", "stack", string(debug.Stack()))
+			p, _ := problemFor(errors.New("panic"))
+			s.write(humago.NewContext(&huma.Operation{}, r, w), p)
+		}
+	}()
+	next.ServeHTTP(w, r)
 }
 
 type recorder struct {
