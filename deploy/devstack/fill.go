@@ -2,58 +2,76 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/redis/go-redis/v9"
 
-	"github.com/bulkexport/bulkexport/deploy/devstack/internal/parts"
-	"github.com/bulkexport/bulkexport/deploy/devstack/internal/stack"
+	"github.com/bulkexport/bulkexport/deploy/devstack/internal/seed"
 	"github.com/bulkexport/bulkexport/internal/demodata"
 )
 
+// fill fills any database, for benchmarks.
 func fill(ctx context.Context, args []string) error {
-	set := flag.NewFlagSet("fill", flag.ExitOnError)
-	url := set.String("database", "", "URL of an empty database, as a superuser")
+	set := flag.NewFlagSet("fill", flag.ContinueOnError)
+	database := set.String("database", "", "URL of an empty database, as its owner (required)")
 	var o demodata.Options
 	dataFlags(set, &o)
-	if err := set.Parse(args); err != nil {
+	if err := parse(set, args); err != nil {
 		return err
 	}
-	db, err := pgx.Connect(ctx, *url)
+	if *database == "" {
+		return errors.New("fill needs -database URL")
+	}
+	db, err := pgx.Connect(ctx, *database)
 	if err != nil {
 		return fmt.Errorf("-database: %w", err)
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }()
-	if err := demodata.CreateSchema(ctx, db); err != nil {
-		return err
-	}
-	began := time.Now()
-	sum, err := demodata.Fill(ctx, db, o)
-	if err != nil {
-		return err
-	}
-	say("%d conversations, %d documents, %.0f MB of JSON in %.1f s", sum.Conversations, sum.Documents, float64(sum.Bytes)/1e6, time.Since(began).Seconds())
-	return nil
+	return seed.Fill(ctx, db, o, say)
 }
 
-// initialise sets up a demo platform on components that run already.
+// initialise sets up components that it has not started, as docker-compose.yml
+// asks for. They are named by the service's variables, so that no secret stands
+// in a command line, and by DEVSTACK_ADMIN_DATABASE_URL.
 func initialise(ctx context.Context, args []string) error {
-	set := flag.NewFlagSet("init", flag.ExitOnError)
+	set := flag.NewFlagSet("init", flag.ContinueOnError)
 	var o demodata.Options
 	dataFlags(set, &o)
-	if err := set.Parse(args); err != nil {
+	if err := parse(set, args); err != nil {
 		return err
 	}
-	client, err := parts.OpenS3(ctx, os.Getenv("S3_ENDPOINT"), os.Getenv("S3_ACCESS_KEY_ID"), os.Getenv("S3_SECRET_ACCESS_KEY"),
-		os.Getenv("S3_BUCKET"), os.Getenv("S3_SOURCE_BUCKET"))
+	roles, err := redis.ParseURL(os.Getenv("PLATFORM_REDIS_URL"))
+	if err != nil {
+		return fmt.Errorf("PLATFORM_REDIS_URL: %w", err)
+	}
+	rdb := redis.NewClient(roles)
+	defer rdb.Close()
+	store, err := storeFromEnv()
 	if err != nil {
 		return err
 	}
-	return stack.Fill(ctx, stack.Target{
-		AdminURL: os.Getenv("DEVSTACK_ADMIN_DATABASE_URL"), RolePassword: os.Getenv("DEVSTACK_ROLE_PASSWORD"),
-		RolesURL: os.Getenv("PLATFORM_REDIS_URL"), S3: client, Originals: os.Getenv("S3_SOURCE_BUCKET"), Data: &o, Say: say,
+	return seed.Run(ctx, seed.Target{
+		AdminURL: os.Getenv("DEVSTACK_ADMIN_DATABASE_URL"), ServiceURL: os.Getenv("DATABASE_URL"),
+		SourceURL: os.Getenv("SOURCE_DATABASE_URL"), Roles: rdb, Store: store, Region: os.Getenv("S3_REGION"),
+		Exports: os.Getenv("S3_BUCKET"), Originals: os.Getenv("S3_SOURCE_BUCKET"), Data: &o, Say: say,
 	})
+}
+
+func storeFromEnv() (*minio.Client, error) {
+	u, err := url.Parse(os.Getenv("S3_ENDPOINT"))
+	if err != nil || u.Host == "" {
+		return nil, errors.Join(errors.New("S3_ENDPOINT is no URL"), err)
+	}
+	c, err := minio.New(u.Host, &minio.Options{
+		Creds:  credentials.NewStaticV4(os.Getenv("S3_ACCESS_KEY_ID"), os.Getenv("S3_SECRET_ACCESS_KEY"), ""),
+		Secure: u.Scheme == "https", Region: os.Getenv("S3_REGION"), BucketLookup: minio.BucketLookupPath,
+	})
+	return c, err
 }

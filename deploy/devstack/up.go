@@ -3,160 +3,187 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
-	"github.com/bulkexport/bulkexport/deploy/devstack/internal/parts"
-	"github.com/bulkexport/bulkexport/deploy/devstack/internal/proc"
+	"github.com/bulkexport/bulkexport/deploy/devstack/internal/apt"
+	"github.com/bulkexport/bulkexport/deploy/devstack/internal/demo"
+	"github.com/bulkexport/bulkexport/deploy/devstack/internal/oidc"
 	"github.com/bulkexport/bulkexport/deploy/devstack/internal/stack"
 	"github.com/bulkexport/bulkexport/internal/demodata"
 )
 
-// running is a stack with both programs on it.
-type running struct {
-	*stack.Stack
-	api, worker *proc.Child
-	env         map[string]string
-	failed      <-chan error
+// whole is what up and demo take.
+type whole struct {
+	dir, api, worker string
+	data             demodata.Options
 }
 
-// programGrace is a little more than the programs' own SHUTDOWN_GRACE.
-const programGrace = 30 * time.Second
+func parseWhole(command string, args []string) (whole, error) {
+	var w whole
+	set := flag.NewFlagSet(command, flag.ContinueOnError)
+	set.StringVar(&w.dir, "data", "", "folder of the data (up: .data; demo: a throw-away one)")
+	set.StringVar(&w.api, "api", sibling("api"), "the api program")
+	set.StringVar(&w.worker, "worker", sibling("worker"), "the worker program")
+	dataFlags(set, &w.data)
+	if err := parse(set, args); err != nil {
+		return w, err
+	}
+	for _, program := range []string{w.api, w.worker} {
+		if _, err := os.Stat(program); err != nil {
+			return w, fmt.Errorf("the program %s is missing: run `make build` first", program)
+		}
+	}
+	return w, nil
+}
 
-// start brings up the stack, api and worker, and waits until they are ready.
-func start(ctx context.Context, f flags) (r *running, err error) {
-	if err := install(ctx); err != nil {
+var say = teller(os.Stdout, "")
+
+// start brings up the stack with api and worker on it.
+func (w whole) start(ctx context.Context) (*stack.Stack, error) {
+	if err := apt.Ensure(ctx, say); err != nil {
 		return nil, err
 	}
-	s, err := stack.Start(ctx, stack.Options{Dir: f.dir, Durable: true, Data: &f.data, Say: say})
+	say("Starting Postgres, Redis, S3, mail and OpenID Connect …")
+	s, err := stack.Start(ctx, stack.Options{Dir: w.dir, Durable: true, Programs: true, Data: &w.data, Say: say})
 	if err != nil {
 		return nil, err
 	}
-	r = &running{Stack: s, env: environment(s.Env()), failed: s.Failed()}
+	if err := s.StartPrograms(ctx, w.api, w.worker); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// up stays until it is told to end, or until something ends by itself.
+func up(ctx context.Context, args []string) (err error) {
+	w, err := parseWhole("up", args)
+	if err != nil {
+		return err
+	}
+	if w.dir == "" {
+		w.dir = ".data"
+	}
+	s, err := w.start(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	env := s.Env()
+	envFile := filepath.Join(w.dir, "stack.env")
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.stop())
-		}
+		say("\nTaking everything down …")
+		err = errors.Join(err, s.Stop(), os.RemoveAll(envFile))
 	}()
-	if r.api, err = program("api", f.api, s.Log("api"), s.Env()); err != nil {
-		return nil, err
+	if err := env.WriteFile(envFile); err != nil {
+		return err
 	}
-	if r.worker, err = program("worker", f.worker, s.Log("worker"), s.WorkerEnv()); err != nil {
-		return nil, err
-	}
-	for child, env := range map[*proc.Child]map[string]string{r.api: r.env, r.worker: environment(s.WorkerEnv())} {
-		if err := r.ready(ctx, child, "http://"+env["METRICS_ADDR"]+"/readyz"); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-func program(name, path, log string, env []string) (*proc.Child, error) {
-	cmd := exec.Command(path)
-	cmd.Env = env
-	return proc.Start(name, cmd, log)
-}
-
-func (r *running) ready(ctx context.Context, child *proc.Child, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-child.Done():
-			return child.Ended()
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w", child.Name, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// wait returns when something ends that should not, or when ctx is done.
-func (r *running) wait(ctx context.Context) error {
+	greet(env, envFile, filepath.Dir(s.Log("api")))
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-r.failed:
+	case err := <-s.Failed():
 		return err
-	case <-r.api.Done():
-		return r.api.Ended()
-	case <-r.worker.Done():
-		return r.worker.Ended()
 	}
 }
 
-// stop takes the programs down before what they work with.
-func (r *running) stop() error {
-	var errs []error
-	for _, c := range []*proc.Child{r.worker, r.api} {
-		if c != nil {
-			errs = append(errs, c.Stop(syscall.SIGTERM, programGrace))
-		}
+// interrupted drops the errors of what a signal has broken off.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
-	return errors.Join(append(errs, r.Stop())...)
-}
-
-func up(ctx context.Context, args []string) (err error) {
-	f, err := parse("up", ".data", args)
-	if err != nil {
-		return err
-	}
-	r, err := start(ctx, f)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		say("\nTaking everything down …")
-		err = errors.Join(err, r.stop())
-	}()
-	envFile := filepath.Join(f.dir, "stack.env")
-	if err := r.WriteEnv(envFile); err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(envFile) }()
-	r.greet(envFile)
-	return r.wait(ctx)
+	return err
 }
 
 // greet says where everything is.
-func (r *running) greet(envFile string) {
+func greet(env stack.Env, envFile, logs string) {
 	say(`
 Bulk Export is running.
 
   API        %s
   Inbox      %s
-  Sign-in    %s
+  OpenID     %s
   Logs       %s
 
-  project    %s
-  owner      %s   key %s
-  admin      %s   key %s
-  no role    %s   key %s
-  operator   %s   password of all: %s
+  Project    %s
+  owner      %-22s %s
+  admin      %-22s %s
+  no role    %-22s %s
+  operator   %-22s
+  password   %s, for all of them
 
-  . %s
-  curl -X POST "$API_URL/v1/projects/$DEMO_PROJECT/exports" \
+In another terminal:
+
+  source %s
+  curl -sS -X POST "$API_URL/v1/projects/$DEMO_PROJECT/exports" \
     -H "Authorization: Bearer $API_KEY_OWNER" -H "Content-Type: application/json" \
     -d '{"kind":"conversations"}'
 
-Ctrl-C takes it down; the data stays.`,
-		r.env["API_URL"], r.env["DEVSTACK_INBOX_URL"], r.env["OIDC_ISSUER"], filepath.Dir(r.Log("api")),
+Ctrl-C takes everything down; the data stays.`,
+		env.Get("API_URL"), env.Get("DEVSTACK_INBOX_URL"), env.Get("OIDC_ISSUER"), logs,
 		demodata.DemoProject, demodata.OwnerEmail, demodata.OwnerKey, demodata.AdminEmail, demodata.AdminKey,
-		demodata.OtherEmail, demodata.OtherKey, demodata.OperatorEmail, parts.DemoPassword, envFile)
+		demodata.OtherEmail, demodata.OtherKey, demodata.OperatorEmail, oidc.Password, envFile)
+}
+
+// runDemo runs one export on a whole stack and takes the stack down.
+func runDemo(ctx context.Context, args []string) (err error) {
+	began := time.Now()
+	w, err := parseWhole("demo", args)
+	if err != nil {
+		return err
+	}
+	if w.dir == "" {
+		if w.dir, err = throwAway(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(w.dir)) }()
+	}
+	s, err := w.start(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-s.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	env := s.Env()
+	err = demo.Run(ctx, demo.Options{
+		API: env.Get("API_URL"), Key: env.Get("API_KEY_OWNER"), Project: env.Get("DEMO_PROJECT"),
+		Folder: filepath.Join(".data", "downloads"), Out: os.Stdout,
+	})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // what broke it off says more
+	}
+	if err = errors.Join(err, s.Stop()); err == nil {
+		say("The whole demo took %.1f s, with everything started and taken down again.", time.Since(began).Seconds())
+	}
+	return err
+}
+
+// throwAway makes a folder beside those of other demos that run.
+func throwAway() (string, error) {
+	parent := filepath.Join(".data", "demo")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	dir, err := os.MkdirTemp(parent, "")
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	return dir, passable(dir)
+}
+
+// passable lets the database's user through, who is not this one for root.
+func passable(dir string) error {
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	return nil
 }

@@ -1,33 +1,29 @@
 package stack
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/smtp"
-	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
-	"golang.org/x/oauth2"
 
-	"github.com/bulkexport/bulkexport/deploy/devstack/internal/parts"
+	"github.com/bulkexport/bulkexport/deploy/devstack/internal/s3"
 	"github.com/bulkexport/bulkexport/internal/demodata"
 )
 
 // The gateway runs as a child of this very binary.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == parts.S3Command {
-		if err := parts.ServeS3(os.Args[2:]); err != nil {
+	if len(os.Args) > 1 && os.Args[1] == s3.Command {
+		if err := s3.Serve(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -36,70 +32,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+const rows = 50
+
 func start(t *testing.T, dir string) *Stack {
 	t.Helper()
-	s, err := Start(t.Context(), Options{Dir: dir, Say: t.Logf, Data: &demodata.Options{
-		Seed: 1, Conversations: demodata.Volume{Rows: 50}, Documents: demodata.Volume{Rows: 6},
+	s, err := Start(t.Context(), Options{Dir: dir, Programs: true, Say: t.Logf, Data: &demodata.Options{
+		Seed: 1, Conversations: demodata.Volume{Rows: rows}, Documents: demodata.Volume{Rows: 6},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = s.Stop() })
 	return s
-}
-
-// folder is one that the database's own user may enter.
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "stack-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-func vars(s *Stack) map[string]string {
-	m := map[string]string{}
-	for _, line := range s.Env() {
-		name, value, _ := strings.Cut(line, "=")
-		m[name] = value
-	}
-	return m
-}
-
-// One stack serves all that does not need a fresh one.
-func TestStack(t *testing.T) {
-	dir := folder(t)
-	s := start(t, dir)
-	env := vars(s)
-	t.Run("second instance", func(t *testing.T) {
-		if _, err := Start(t.Context(), Options{Dir: dir, Say: t.Logf}); !errors.Is(err, ErrInUse) {
-			t.Errorf("a second instance: %v", err)
-		}
-	})
-	t.Run("least privilege", func(t *testing.T) { leastPrivilege(t, env["SOURCE_DATABASE_URL"]) })
-	t.Run("mail", func(t *testing.T) { mailArrives(t, env) })
-	t.Run("store", func(t *testing.T) { storeWorks(t, s) })
-	t.Run("sign-in", func(t *testing.T) { signIn(t, env) })
-	t.Run("variables", func(t *testing.T) { envFile(t, s) })
-
-	before := count(t, env)
-	if err := s.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	s = start(t, dir)
-	defer func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	again := vars(s)
-	if got := count(t, again); before != 50 || got != before {
-		t.Errorf("%d rows, then %d after a restart", before, got)
-	}
-	if again["DATABASE_URL"] != env["DATABASE_URL"] || again["API_URL"] != env["API_URL"] {
-		t.Error("a restart moved to other addresses")
-	}
 }
 
 func connect(t *testing.T, url string) *pgx.Conn {
@@ -112,26 +56,63 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return db
 }
 
-func count(t *testing.T, env map[string]string) (n int) {
+func conversations(t *testing.T, s *Stack) (n int) {
 	t.Helper()
-	db := connect(t, env["SOURCE_DATABASE_URL"])
-	defer func() { _ = db.Close(t.Context()) }()
+	db := connect(t, s.Env().Get("SOURCE_DATABASE_URL"))
 	if err := db.QueryRow(t.Context(), `select count(*) from "llm-convo-monitor"`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-func leastPrivilege(t *testing.T, url string) {
-	db := connect(t, url)
+// One stack serves all that does not need one of its own.
+func TestStack(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir)
+	t.Run("second instance", func(t *testing.T) {
+		_, err := Start(t.Context(), Options{Dir: dir, Say: t.Logf})
+		if inUse := new(InUseError); !errors.As(err, &inUse) || inUse.PID != fmt.Sprint(os.Getpid()) {
+			t.Errorf("a second instance: %v", err)
+		}
+	})
+	t.Run("least privilege", func(t *testing.T) { leastPrivilege(t, s) })
+	t.Run("the service's role", func(t *testing.T) { servicesRole(t, s) })
+	t.Run("store", func(t *testing.T) { storeWorks(t, s) })
+	t.Run("roles", func(t *testing.T) { rolesAreThere(t, s) })
+
+	before := conversations(t, s)
+	env := s.Env()
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir)
+	if after := conversations(t, again); before != rows || after != before {
+		t.Errorf("%d rows, then %d after a restart", before, after)
+	}
+	for i, v := range again.Env() {
+		if v != env[i] {
+			t.Errorf("a restart changed %v to %v", env[i], v)
+		}
+	}
+	select {
+	case err := <-s.Failed():
+		t.Errorf("a component that was stopped counts as failed: %v", err)
+	default:
+	}
+}
+
+func leastPrivilege(t *testing.T, s *Stack) {
+	db := connect(t, s.Env().Get("SOURCE_DATABASE_URL"))
 	for sql, allowed := range map[string]bool{
 		`select user_id, key, is_active, email from api_keys`:                                                                      true,
 		`select * from documents d join documents_doc_groups m on m.document_id = d.id join doc_groups g on g.id = m.doc_group_id`: true,
+		`select * from projects`:                                     true,
 		`select * from api_keys`:                                     false,
 		`update documents set url = url`:                             false,
 		`delete from "llm-convo-monitor"`:                            false,
 		`set default_transaction_read_only = off; truncate projects`: false,
 		`create table mine (a int)`:                                  false,
+		`create schema mine`:                                         false,
 	} {
 		if _, err := db.Exec(t.Context(), sql); (err == nil) != allowed {
 			t.Errorf("%s: %v", sql, err)
@@ -139,128 +120,141 @@ func leastPrivilege(t *testing.T, url string) {
 	}
 }
 
-func mailArrives(t *testing.T, env map[string]string) {
-	const body = "Subject: =?utf-8?q?H=C3=A9llo?=\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nThe body <b>.\r\n"
-	err := smtp.SendMail(strings.TrimPrefix(env["SMTP_URL"], "smtp://"), nil, "a@example.edu", []string{"b@example.edu"}, []byte(body))
-	if err != nil {
-		t.Fatal(err)
+func servicesRole(t *testing.T, s *Stack) {
+	db := connect(t, s.Env().Get("DATABASE_URL"))
+	for sql, allowed := range map[string]bool{
+		`create schema bulkexport`:              true,
+		`create database bulkexport_test`:       true,
+		`select 1 from projects`:                false,
+		`alter table projects add column x int`: false,
+	} {
+		if _, err := db.Exec(t.Context(), sql); (err == nil) != allowed {
+			t.Errorf("%s: %v", sql, err)
+		}
 	}
-	var messages []parts.Message
-	if err := json.Unmarshal(get(t, http.DefaultClient, env["DEVSTACK_INBOX_URL"]+"/api/messages"), &messages); err != nil {
-		t.Fatal(err)
-	}
-	if len(messages) != 1 || messages[0].Subject != "Héllo" || messages[0].To[0] != "b@example.edu" {
-		t.Errorf("%+v", messages)
-	}
-	page := get(t, http.DefaultClient, fmt.Sprintf("%s/message/%d", env["DEVSTACK_INBOX_URL"], messages[0].ID))
-	if !bytes.Contains(page, []byte("The body &lt;b&gt;.")) {
-		t.Errorf("page: %s", page)
-	}
-}
-
-func get(t *testing.T, c *http.Client, url string) []byte {
-	t.Helper()
-	res, err := c.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %v", url, res.Status, err)
-	}
-	return b
 }
 
 func storeWorks(t *testing.T, s *Stack) {
-	_, err := s.s3.Client.PutObject(t.Context(), exportsBucket, "a/b", strings.NewReader("hello"), 5, minio.PutObjectOptions{})
+	store, err := s.s3.Client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := s.s3.Client.PresignedGetObject(t.Context(), exportsBucket, "a/b", time.Minute, nil)
+	_, err = store.PutObject(t.Context(), exportsBucket, "a/b", strings.NewReader("hello"), 5, minio.PutObjectOptions{ContentType: "text/x"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, http.DefaultClient, link.String()); string(got) != "hello" {
-		t.Errorf("%q", got)
+	link, err := store.PresignedGetObject(t.Context(), exportsBucket, "a/b", time.Minute, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for o := range s.s3.Client.ListObjectsIter(t.Context(), originalsBucket, minio.ListObjectsOptions{Recursive: true}) {
+	for url, want := range map[string]string{link.String(): "200 hello text/x", s.s3.URL() + "/exports/a/b": "403"} {
+		if got := fetch(t, url); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", url, got)
+		}
+	}
+	originals := 0
+	for o := range store.ListObjectsIter(t.Context(), originalsBucket, minio.ListObjectsOptions{Recursive: true}) {
 		if o.Err != nil || !strings.HasPrefix(o.Key, "courses/"+demodata.DemoProject+"/") {
 			t.Errorf("original %q: %v", o.Key, o.Err)
 		}
+		originals++
+	}
+	if originals == 0 {
+		t.Error("no originals")
 	}
 }
 
-// signIn walks the code flow with PKCE, as a browser would, to the e-mail.
-func signIn(t *testing.T, env map[string]string) {
-	const callback = "http://127.0.0.1:1/login/callback" // any port of this machine
-	issuer := env["OIDC_ISSUER"]
-	jar, err := cookiejar.New(nil)
+// fetch returns status, body and content type of an answer.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var code string
-	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), callback) {
-			code = r.URL.Query().Get("code")
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
-	verifier := oauth2.GenerateVerifier()
-	conf := oauth2.Config{
-		ClientID: env["OIDC_CLIENT_ID"], ClientSecret: env["OIDC_CLIENT_SECRET"], RedirectURL: callback, Scopes: []string{"openid", "email"},
-		Endpoint: oauth2.Endpoint{AuthURL: issuer + "auth", TokenURL: issuer + "oauth/token"},
-	}
-	page, err := browser.Get(conf.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)))
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = page.Body.Close()
-	form := url.Values{"id": {page.Request.URL.Query().Get("authRequestID")}, "username": {demodata.OwnerEmail}, "password": {parts.DemoPassword}}
-	res, err := browser.PostForm(issuer+"login/username", form)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = res.Body.Close()
-	token, err := conf.Exchange(t.Context(), code, oauth2.VerifierOption(verifier))
-	if err != nil {
-		t.Fatal(err)
-	}
-	info := get(t, conf.Client(t.Context(), token), issuer+"userinfo")
-	var who struct{ Email string }
-	if err := json.Unmarshal(info, &who); err != nil || who.Email != demodata.OwnerEmail {
-		t.Errorf("%s %v", info, err)
+	return fmt.Sprint(res.StatusCode, " ", string(b), " ", res.Header.Get("Content-Type"))
+}
+
+func rolesAreThere(t *testing.T, s *Stack) {
+	rdb := s.roles.Client()
+	defer rdb.Close()
+	v, err := rdb.HGet(t.Context(), "course_metadatas", demodata.DemoProject).Result()
+	if err != nil || !strings.Contains(strings.ToLower(v), demodata.OwnerEmail) {
+		t.Errorf("%s %v", v, err)
 	}
 }
 
-func envFile(t *testing.T, s *Stack) {
-	path := t.TempDir() + "/stack.env"
-	if err := s.WriteEnv(path); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"DATABASE_URL", "API_KEY_OWNER", "DEMO_PROJECT", "S3_SOURCE_BUCKET", "OIDC_ISSUER", "SMTP_URL"} {
-		if !strings.Contains(string(b), "export "+name+"='") {
-			t.Errorf("no %s in\n%s", name, b)
-		}
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-}
-
-// What a broken-off start leaves is made good by the next.
-func TestHalfMadeDatabase(t *testing.T) {
-	dir := folder(t)
-	if err := os.MkdirAll(dir+"/postgres.new/base", 0o700); err != nil {
+// What a start that was broken off has left is made good by the next.
+func TestHalfMadeDataIsRepaired(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "postgres.new", "base"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, dir)
+	db := connect(t, s.postgres.AdminURL())
+	for _, sql := range []string{`drop database platform with (force)`, `create database platform_building`} {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := conversations(t, start(t, dir)); n != rows {
+		t.Errorf("%d rows", n)
+	}
+}
+
+func TestEndOfAComponentIsTold(t *testing.T) {
+	s := start(t, t.TempDir())
+	if err := syscall.Kill(s.s3.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	err := <-s.Failed()
+	if !strings.Contains(err.Error(), "s3 ended unexpectedly (signal: killed)") {
 		t.Error(err)
+	}
+}
+
+// Without a server program an embedded Redis takes its place.
+func TestWithoutRedis(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	var said strings.Builder
+	s, err := Start(t.Context(), Options{Dir: t.TempDir(), Say: func(f string, args ...any) { fmt.Fprintf(&said, f, args...) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if !strings.Contains(said.String(), "an embedded Redis takes their place") {
+		t.Errorf("said %q", said.String())
+	}
+	rolesAreThere(t, s)
+	rdb := s.queue.Client()
+	defer rdb.Close()
+	if err := rdb.Set(t.Context(), "lock", "x", 50*time.Millisecond).Err(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	for tick := time.Tick(10 * time.Millisecond); ; {
+		n, err := rdb.Exists(t.Context(), "lock").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+		select {
+		case <-tick:
+		case <-deadline:
+			t.Fatal("a key with a limited life does not go")
+		}
 	}
 }
