@@ -32,6 +32,7 @@ func main() { unitchecker.Main(analyzers()...) }
 
 func analyzers() []*analysis.Analyzer {
 	filter(errcheck.Analyzer, deferredClose)
+	filter(bodyclose.Analyzer, inTests)
 	all := slices.Concat(vet.Suite, []*analysis.Analyzer{
 		importOrder, size, noTestSleep, unused,
 		nilness.Analyzer, unusedwrite.Analyzer,

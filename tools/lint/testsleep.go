@@ -2,6 +2,7 @@ package main
 
 import (
 	"go/ast"
+	"go/token"
 	"go/types"
 	"strings"
 
@@ -50,7 +51,7 @@ func runNoTestSleep(pass *analysis.Pass) (any, error) {
 
 // isTestCode counts helpers in, or a skip would only have to move into one.
 func isTestCode(pass *analysis.Pass, file *ast.File) bool {
-	if strings.HasSuffix(pass.Fset.PositionFor(file.Pos(), false).Filename, "_test.go") {
+	if isTestFile(pass, file.Pos()) {
 		return true
 	}
 	for _, spec := range file.Imports {
@@ -59,6 +60,10 @@ func isTestCode(pass *analysis.Pass, file *ast.File) bool {
 		}
 	}
 	return false
+}
+
+func isTestFile(pass *analysis.Pass, pos token.Pos) bool {
+	return strings.HasSuffix(pass.Fset.PositionFor(pos, false).Filename, "_test.go")
 }
 
 // inBubble tells whether cur stands in an argument of synctest.Test, where
