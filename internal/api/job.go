@@ -50,7 +50,17 @@ type Result struct {
 	BytesRaw    int64  `json:"bytes_raw" doc:"Size of its lines"`
 	SHA256      string `json:"sha256" doc:"Of the file, hexadecimal"`
 	ContextsCut int64  `json:"contexts_cut" doc:"Contexts left out beyond the 80th of an assistant message"`
+	Skipped     int64  `json:"skipped" doc:"Rows that could not be read"`
+	SkippedRows []Row  `json:"skipped_rows" doc:"The first hundred of them"`
+	Deleted     int64  `json:"deleted" doc:"Rows that were deleted while the export was running"`
+	Appeared    int64  `json:"appeared" doc:"Rows that came in among the others while it was running"`
 	DownloadURL string `json:"download_url" doc:"Permanent address; asks who you are"`
+}
+
+// Row is one that could not be read, and the class of error it met.
+type Row struct {
+	ID     int64  `json:"id"`
+	Reason string `json:"reason" enum:"invalid_value,too_large,damaged"`
 }
 
 // Failure says why a job failed.
@@ -87,6 +97,11 @@ func (s *server) show(j jobs.Job) Job {
 		v.Result = &Result{
 			Filename: j.Result.Filename, Rows: j.Result.Rows, Bytes: j.Result.Bytes, BytesRaw: j.Result.BytesRaw,
 			SHA256: j.Result.SHA256, ContextsCut: j.Result.ContextsCut, DownloadURL: v.Links.Download,
+			Skipped: j.Result.Skipped, SkippedRows: make([]Row, len(j.Result.SkippedRows)),
+			Deleted: j.Result.Deleted, Appeared: j.Result.Appeared,
+		}
+		for i, row := range j.Result.SkippedRows {
+			v.Result.SkippedRows[i] = Row(row)
 		}
 	}
 	if j.State == jobs.Failed && j.Failure != nil {

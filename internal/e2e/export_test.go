@@ -3,8 +3,10 @@ package e2e
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,4 +157,60 @@ func TestProgressMoves(t *testing.T) {
 	if total := seen[len(seen)-1]; total != int64(len(s.table(demodata.DemoProject))) {
 		t.Errorf("progress ended at %d rows", total)
 	}
+}
+
+// A damaged row is named in the job; its neighbours come out. Too many of them
+// end the export, unless the person allows it.
+func TestDamagedRows(t *testing.T) {
+	t.Parallel()
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 9, Conversations: demodata.Volume{Rows: 400}})
+	s := start(t, w, 1)
+	want := s.table(demodata.DemoProject)
+	first, last := want[0].id, want[len(want)-1].id
+	w.Damage(t, last)
+	j := s.succeed(s.create(demodata.DemoProject, conversations).ID)
+	if j.Result.Skipped != 1 || j.Result.SkippedRows[0].ID != last || j.Result.SkippedRows[0].Reason != "damaged" {
+		t.Errorf("%+v", j.Result)
+	}
+	s.check(j, want[:len(want)-1])
+
+	middle := want[len(want)/2].id
+	w.Damage(t, first, middle)
+	f := s.wait(s.create(demodata.DemoProject, conversations).ID)
+	if f.State != "failed" || f.Error.Code != "too_many_bad_rows" {
+		t.Fatalf("%s %+v", f.State, f.Error)
+	}
+	j = s.succeed(s.create(demodata.DemoProject, `{"kind":"conversations","allow_skipped":true}`).ID)
+	if j.Result.Skipped != 3 {
+		t.Errorf("%+v", j.Result)
+	}
+	s.check(j, slices.DeleteFunc(want, func(v stored) bool { return v.id == first || v.id == middle || v.id == last }))
+}
+
+// Rows that go and come while an export runs change nothing for the others.
+func TestRowsComeAndGo(t *testing.T) {
+	t.Parallel()
+	w := testenv.New(t)
+	fillBulky(t, w, 60)
+	slowSource(t, w)
+	s := start(t, w, 1)
+	before := s.table(demodata.DemoProject)
+	id := s.create(demodata.DemoProject, conversations).ID
+	s.streaming(id)
+	gone := before[len(before)-2].id
+	db := w.Admin(t)
+	for _, sql := range []string{
+		fmt.Sprintf(`delete from "llm-convo-monitor" where id = %d`, gone),
+		`insert into "llm-convo-monitor" (course_name, convo) values ('` + demodata.DemoProject + `', '"late"')`,
+	} {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := s.succeed(id)
+	if j.Result.Deleted != 1 || j.Result.Appeared != 0 {
+		t.Errorf("%+v", j.Result)
+	}
+	s.check(j, slices.DeleteFunc(before, func(v stored) bool { return v.id == gone }))
 }

@@ -244,6 +244,12 @@ type job struct {
 		BytesRaw    int64 `json:"bytes_raw"`
 		SHA256      string
 		ContextsCut int64 `json:"contexts_cut"`
+		Skipped     int64
+		SkippedRows []struct {
+			ID     int64
+			Reason string
+		} `json:"skipped_rows"`
+		Deleted, Appeared int64
 	}
 	Error *struct{ Code, Message string }
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
 // A chunk becomes one gzip member. Members of half a MiB cost 0.5 % of size
@@ -25,9 +27,16 @@ type chunk struct {
 	contextsCut int64
 	endsRow     bool
 	endsWindow  bool
+	window      outcome // where it ends a window
 
 	ready chan struct{} // gz is complete
 	home  chan *chunk   // the reader that owns it
+}
+
+// outcome is what a window had beside its rows.
+type outcome struct {
+	skipped []jobs.Skipped
+	change  int64 // rows more than planned; fewer if negative
 }
 
 func newChunks(n int) chan *chunk {

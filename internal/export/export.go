@@ -23,7 +23,7 @@ import (
 // the order of their ids; a row's bytes are only valid during the call.
 type Source interface {
 	Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error)
-	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) error
+	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) (jobs.Reading, error)
 }
 
 // Bucket is where the file goes. PutPart and Put send the part's checksum
@@ -81,7 +81,7 @@ func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (j
 	s.Planned(plan.Rows)
 
 	s.Step(jobs.Streaming, streamLimit)
-	f := newFile(e, c, s)
+	f := newFile(e, c, s, plan.Rows)
 	if err := e.stream(ctx, c.Job.Spec, plan, f); err != nil {
 		return jobs.Result{}, fmt.Errorf("stream: %w", err)
 	}

@@ -26,6 +26,7 @@ import (
 type rows struct {
 	sizes  []int
 	failAt int64 // the id at which reading fails; 0 never
+	lost   int64 // the id of a row that is counted and not returned
 }
 
 var errSource = errors.New("the source failed")
@@ -44,16 +45,20 @@ func (r rows) Plan(context.Context, jobs.Spec) (jobs.Plan, error) {
 	return p, nil
 }
 
-func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, f func(jobs.Row) error) error {
+func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, f func(jobs.Row) error) (got jobs.Reading, err error) {
 	for id := w.After + 1; id <= w.To && id <= int64(len(r.sizes)); id++ {
 		if id == r.failAt {
-			return errSource
+			return got, errSource
+		}
+		got.Counted++
+		if id == r.lost {
+			continue
 		}
 		if err := f(r.row(id)); err != nil {
-			return err
+			return got, err
 		}
 	}
-	return ctx.Err()
+	return got, ctx.Err()
 }
 
 func (r rows) row(id int64) jobs.Row {
@@ -338,6 +343,13 @@ func TestFailures(t *testing.T) {
 			if c.Final || len(s.parts) > 1 {
 				t.Errorf("a cut behind the part that failed: %+v", s.parts)
 			}
+		}
+	})
+	t.Run("a row is counted but not returned", func(t *testing.T) {
+		s := &store{}
+		e := run(t, rows{sizes: repeat(20, 100), lost: 11}, s)
+		if e.State != jobs.Queued || e.Failure.Code != jobs.CodeInconsistent || s.object != nil {
+			t.Errorf("%+v", e)
 		}
 	})
 	t.Run("the source", func(t *testing.T) {

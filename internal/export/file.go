@@ -41,6 +41,10 @@ type file struct {
 	sealed            chan *part
 	parts             []jobs.Part // uploaded
 	pending           []jobs.Part // uploaded since the last cut
+	planned           int64
+	allowSkipped      bool
+	skipped           []jobs.Skipped // since the last cut
+	shown             []jobs.Skipped // the first of all
 }
 
 // part is a part of the upload, being filled or on its way.
@@ -51,7 +55,7 @@ type part struct {
 	done chan struct{}
 }
 
-func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) *file {
+func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, planned int64) *file {
 	nonce := e.opts.NewNonce()
 	f := &file{
 		e: e, job: c.Fence.Job, session: s,
@@ -61,6 +65,7 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) *file {
 		cur:     part{Part: jobs.Part{Number: 1}},
 		buffers: make(chan []byte, partBuffers),
 		sealed:  make(chan *part, partBuffers),
+		planned: planned, allowSkipped: c.Job.AllowSkipped,
 	}
 	for range partBuffers {
 		f.buffers <- nil // made when first needed: most exports need one
@@ -82,6 +87,9 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 		f.cur.Rows += c.rows
 		f.cur.LastID = c.last
 	}
+	if err := f.reconcile(c.window); err != nil {
+		return err
+	}
 	// A window without rows leaves no empty member behind.
 	if len(c.raw) > 0 {
 		if err := f.append(ctx, c.gz); err != nil {
@@ -94,6 +102,22 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 		return nil
 	}
 	return f.send(ctx, c.endsRow)
+}
+
+// reconcile notes what a window had beside its rows. More than 1 % of rows
+// that cannot be read end the export, unless the person allowed it.
+func (f *file) reconcile(o outcome) error {
+	f.total.SkippedRows += int64(len(o.skipped))
+	f.total.Deleted += max(0, -o.change)
+	f.total.Appeared += max(0, o.change)
+	f.skipped = append(f.skipped, o.skipped...)
+	f.shown = append(f.shown, o.skipped[:min(len(o.skipped), jobs.SkippedShown-len(f.shown))]...)
+	if f.total.SkippedRows*100 > f.planned && f.total.SkippedRows > 0 && !f.allowSkipped {
+		return jobs.Permanent(jobs.CodeTooManyBadRows,
+			"More than 1 % of the rows cannot be read from the platform's database. Ask with allow_skipped to get the others.",
+			false, fmt.Errorf("%d of %d rows cannot be read", f.total.SkippedRows, f.planned))
+	}
+	return nil
 }
 
 func (f *file) append(ctx context.Context, member []byte) (err error) {
@@ -162,6 +186,7 @@ func (f *file) closePart() *part {
 // cut is the state from which a successor could go on here.
 func (f *file) cut() (c jobs.Cut, err error) {
 	c = f.total
+	c.Skipped, f.skipped = f.skipped, nil
 	if c.FileHash, err = f.fileHash.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
 		return c, fmt.Errorf("save hash: %w", err)
 	}
@@ -258,7 +283,8 @@ func (f *file) result(filename string) jobs.Result {
 	return jobs.Result{
 		Filename: filename, Rows: f.total.Rows, Bytes: f.total.BytesStored, BytesRaw: f.total.BytesRaw,
 		SHA256: hex.EncodeToString(f.fileHash.Sum(nil)), SHA256Raw: hex.EncodeToString(f.rawHash.Sum(nil)),
-		ContextsCut: f.total.ContextsCut,
+		ContextsCut: f.total.ContextsCut, Skipped: f.total.SkippedRows, SkippedRows: f.shown,
+		Deleted: f.total.Deleted, Appeared: f.total.Appeared,
 	}
 }
 

@@ -24,6 +24,7 @@ type lineWriter struct {
 	cur     *chunk
 	start   int // of the current row in cur
 	spread  bool
+	written int64 // rows so far
 	scratch []byte
 	spans   []span
 }
@@ -208,6 +209,7 @@ func (w *lineWriter) end(id, cut int64) error {
 		c.first = id
 	}
 	c.rows++
+	w.written++
 	c.last = id
 	c.contextsCut += cut
 	if !w.spread {
@@ -219,7 +221,7 @@ func (w *lineWriter) end(id, cut int64) error {
 }
 
 // endWindow emits what is left, empty or not: the assembler waits for it.
-func (w *lineWriter) endWindow(ctx context.Context) (err error) {
+func (w *lineWriter) endWindow(ctx context.Context, o outcome) (err error) {
 	if w.cur == nil {
 		if w.cur, err = w.take(ctx); err != nil {
 			return err
@@ -227,7 +229,7 @@ func (w *lineWriter) endWindow(ctx context.Context) (err error) {
 	}
 	c := w.cur
 	w.cur = nil
-	c.endsRow, c.endsWindow = true, true
+	c.endsRow, c.endsWindow, c.window = true, true, o
 	return w.emit(c)
 }
 

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -61,11 +62,16 @@ func newReader(s Source, spec jobs.Spec, work chan<- *chunk) *reader {
 func (r *reader) run(ctx context.Context, windows []jobs.Window, from, step int) error {
 	w := newLineWriter(r.spec.Kind.Columns(), r.pool, func(c *chunk) error { return r.emit(ctx, c) })
 	for i := from; i < len(windows); i += step {
-		err := r.source.Read(ctx, r.spec, windows[i], func(row jobs.Row) error { return w.row(ctx, row) })
+		before := w.written
+		got, err := r.source.Read(ctx, r.spec, windows[i], func(row jobs.Row) error { return w.row(ctx, row) })
 		if err != nil {
 			return err
 		}
-		if err := w.endWindow(ctx); err != nil {
+		if n := w.written - before + int64(len(got.Skipped)); n != got.Counted {
+			return jobs.Transient(jobs.CodeInconsistent, "The platform's database returned other rows than it counted.",
+				fmt.Errorf("a window with %d rows returned %d", got.Counted, n))
+		}
+		if err := w.endWindow(ctx, outcome{got.Skipped, got.Counted - windows[i].Rows}); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,19 @@ type Plan struct {
 	Stored  int64
 }
 
+// Reading is what came of one window: how many rows it has, by a statement of
+// another shape than the one that read them, and which could not be read.
+type Reading struct {
+	Counted int64
+	Skipped []Skipped
+}
+
+// Skipped is a row that could not be written, and the class of error it met.
+type Skipped struct {
+	ID     int64  `json:"id"`
+	Reason string `json:"reason"`
+}
+
 // Part is one uploaded part of the file.
 type Part struct {
 	Number  int    `json:"number"`
@@ -34,17 +47,24 @@ const CutVersion = 1
 // can go on. All counts are totals from the start of the file, over the
 // contiguous prefix of parts that are uploaded.
 type Cut struct {
-	Version     int    `json:"version"`
-	LastID      int64  `json:"last_id"`
-	Rows        int64  `json:"rows"`
-	BytesRaw    int64  `json:"bytes_raw"`
-	BytesStored int64  `json:"bytes_stored"`
-	ContextsCut int64  `json:"contexts_cut"`
-	FileHash    []byte `json:"file_hash"` // marshalled state of SHA-256
-	RawHash     []byte `json:"raw_hash"`
+	Version     int   `json:"version"`
+	LastID      int64 `json:"last_id"`
+	Rows        int64 `json:"rows"`
+	BytesRaw    int64 `json:"bytes_raw"`
+	BytesStored int64 `json:"bytes_stored"`
+	ContextsCut int64 `json:"contexts_cut"`
+	SkippedRows int64 `json:"skipped_rows"`
+	// Deleted and Appeared are the rows that the windows had fewer and more than
+	// the plan.
+	Deleted  int64  `json:"deleted"`
+	Appeared int64  `json:"appeared"`
+	FileHash []byte `json:"file_hash"` // marshalled state of SHA-256
+	RawHash  []byte `json:"raw_hash"`
 	// Parts are those since the previous cut, so that what a checkpoint writes
 	// does not grow with the file.
 	Parts []Part `json:"parts"`
+	// Skipped are those since the previous cut.
+	Skipped []Skipped `json:"skipped"`
 	// Final is the cut at the file's end: the row says completing with it.
 	Final bool `json:"final"`
 }

@@ -66,6 +66,9 @@ const (
 	CodeStoreDenied = "store_refused"
 	CodeDatabase    = "database_unavailable"
 	CodeInternal    = "internal"
+
+	CodeTooManyBadRows = "too_many_bad_rows"
+	CodeInconsistent   = "source_inconsistent"
 )
 
 // failureError is an error that an adapter has classified.

@@ -131,7 +131,15 @@ type Result struct {
 	SHA256      string // of the file, hex
 	SHA256Raw   string // of the lines, hex
 	ContextsCut int64
+	// Skipped rows could not be written; SkippedRows names the first of them.
+	Skipped     int64
+	SkippedRows []Skipped
+	// Deleted and Appeared: rows that went or came while the export was running.
+	Deleted, Appeared int64
 }
+
+// SkippedShown is how many skipped rows the job itself names.
+const SkippedShown = 100
 
 // ETA estimates what is left from the rate so far; false while nothing is known.
 func (p Progress) ETA() (time.Duration, bool) {

@@ -36,7 +36,7 @@ func ids(t *testing.T, s *platform.Source, spec jobs.Spec, p jobs.Plan) (list []
 	t.Helper()
 	for _, w := range p.Windows {
 		n := 0
-		err := s.Read(t.Context(), spec, w, func(r jobs.Row) error {
+		got, err := s.Read(t.Context(), spec, w, func(r jobs.Row) error {
 			if len(r) != len(spec.Kind.Columns()) {
 				return fmt.Errorf("%d columns", len(r))
 			}
@@ -47,8 +47,8 @@ func ids(t *testing.T, s *platform.Source, spec jobs.Spec, p jobs.Plan) (list []
 		if err != nil {
 			t.Fatal(err)
 		}
-		if int64(n) != w.Rows {
-			t.Errorf("window %+v has %d rows", w, n)
+		if int64(n) != w.Rows || got.Counted != w.Rows || got.Skipped != nil {
+			t.Errorf("window %+v has %d rows: %+v", w, n, got)
 		}
 	}
 	return list
@@ -213,5 +213,39 @@ func TestRoles(t *testing.T) {
 	}
 	if role, err := r.Role(t.Context(), "broken", "owner@example.edu"); err == nil || role.MayExport() {
 		t.Errorf("a broken entry gives %v, %v", role, err)
+	}
+}
+
+// A damaged row is named; its neighbours, before and behind, come out.
+func TestDamagedRow(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into "llm-convo-monitor" (id, course_name, convo) select i, 'mine', '{"small":true}' from generate_series(1, 9) i`)
+	w.Damage(t, 5, 7)
+	spec := jobs.Spec{Project: "mine", Kind: jobs.Conversations}
+	p, err := s.Plan(t.Context(), spec)
+	if err != nil || p.Rows != 9 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	var list []int64
+	got, err := s.Read(t.Context(), spec, p.Windows[0], func(r jobs.Row) error {
+		list = append(list, int64(binary.BigEndian.Uint64(r[0])))
+		return nil
+	})
+	if err != nil || fmt.Sprint(list) != "[1 2 3 4 6 8 9]" || got.Counted != 9 {
+		t.Errorf("%v %+v %v", list, got, err)
+	}
+	if fmt.Sprint(got.Skipped) != "[{5 damaged} {7 damaged}]" {
+		t.Errorf("skipped %v", got.Skipped)
+	}
+}
+
+// What the pipeline says comes back as it is, and is no bad row.
+func TestReadReturnsTheCallersError(t *testing.T) {
+	s, w := openSource(t)
+	exec(t, w, `insert into "llm-convo-monitor" (course_name, convo) values ('mine', '1'), ('mine', '2')`)
+	own := errors.New("own")
+	_, err := s.Read(t.Context(), jobs.Spec{Project: "mine", Kind: jobs.Conversations}, jobs.Window{To: 100}, func(jobs.Row) error { return own })
+	if err != own {
+		t.Errorf("%v", err)
 	}
 }

@@ -2,10 +2,13 @@ package platform
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -53,23 +56,90 @@ func (s *Source) Plan(ctx context.Context, spec jobs.Spec) (p jobs.Plan, err err
 }
 
 // Read hands every row of a window to f, in the order of ids, as the server
-// sent it. The next row is not asked for until f returns.
-func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) error {
-	formats := resultFormats(spec.Kind)
-	return s.read(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, tables[spec.Kind].windowSQL(), formats, spec.Project, spec.From, spec.To, w.After, w.To)
+// sent it. The next row is not asked for until f returns; an error of f comes
+// back as it is. A row that the server cannot read is named in the Reading, and
+// its neighbours are read one by one.
+func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) (r jobs.Reading, err error) {
+	v := &windowReader{spec: spec, last: w.After, to: w.To, give: f}
+	err = s.read(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, tables[spec.Kind].countSQL(), spec.Project, spec.From, spec.To, w.After, w.To).Scan(&r.Counted)
+		if err != nil {
+			return err
+		}
+		if err = v.rows(ctx, tx, w.After, w.To); badRow(err) {
+			r.Skipped, err = v.oneByOne(ctx, tx)
+		}
+		return err
+	})
+	if v.failed != nil {
+		return r, v.failed
+	}
+	return r, err
+}
+
+// windowReader reads one window in one transaction.
+type windowReader struct {
+	spec   jobs.Spec
+	last   int64 // id handed on
+	to     int64
+	give   func(jobs.Row) error
+	failed error // of give
+}
+
+// rows reads a range of ids below a savepoint, to which a statement that
+// meets a damaged row falls back.
+func (v *windowReader) rows(ctx context.Context, tx pgx.Tx, after, to int64) error {
+	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		formats := resultFormats(v.spec.Kind)
+		rows, err := tx.Query(ctx, tables[v.spec.Kind].windowSQL(), formats, v.spec.Project, v.spec.From, v.spec.To, after, to)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			if err := f(rows.RawValues()); err != nil {
-				return err
+			row := rows.RawValues()
+			if v.failed = v.give(row); v.failed != nil {
+				return v.failed
 			}
+			v.last = int64(binary.BigEndian.Uint64(row[0]))
 		}
 		return rows.Err()
 	})
 }
+
+// oneByOne reads what is left of the window, each row by itself.
+func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) (skipped []jobs.Skipped, err error) {
+	rows, err := tx.Query(ctx, tables[v.spec.Kind].idsSQL(), v.spec.Project, v.spec.From, v.spec.To, v.last, v.to)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		switch err := v.rows(ctx, tx, id-1, id); {
+		case badRow(err):
+			skipped = append(skipped, jobs.Skipped{ID: id, Reason: badReason(err)})
+		case err != nil:
+			return nil, err
+		}
+	}
+	return skipped, nil
+}
+
+// badReasons are the classes of SQLSTATE that speak of a row's own content.
+var badReasons = map[string]string{"22": "invalid_value", "54": "too_large", "XX": "damaged"}
+
+func badReason(err error) string {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return ""
+	}
+	return badReasons[pg.Code[:2]]
+}
+
+func badRow(err error) bool { return badReason(err) != "" }
 
 // resultFormats asks for ids and times in binary, which need no parsing, and
 // for everything else as text, which passes through.

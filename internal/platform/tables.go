@@ -42,6 +42,17 @@ func (t table) windowSQL() string {
 	return `select ` + t.items + ` from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
 }
 
+// countSQL counts a window by another way than windowSQL reads it: without an
+// order, so that a broken index is found out, and without large values.
+func (t table) countSQL() string {
+	return `select count(*) from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5`
+}
+
+// idsSQL names the rows of a window that holds one which cannot be read.
+func (t table) idsSQL() string {
+	return `select t.id from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
+}
+
 // estimateSQL gives the table's stored bytes, TOAST included, for each row that
 // the planner believes in; the widths in the statistics are those of pointers.
 func (t table) estimateSQL() string {

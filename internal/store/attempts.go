@@ -132,12 +132,13 @@ func closeRow(ctx context.Context, tx pgx.Tx, f jobs.Fence, e jobs.Ending) (stat
 			expires_at = case when $3 = 'succeeded' then now() + $6::interval end,
 			rows_done = $7, bytes_raw = $8, bytes_stored = $9, filename = nullif($10, ''), sha256 = nullif($11, ''),
 			sha256_raw = nullif($12, ''), contexts_cut = $13, progress_at = now(), rows_total = $17, rows_per_second = $18,
+			skipped = $19, skipped_rows = coalesce($20::jsonb, '[]'), deleted = $21, appeared = $22,
 			error_code = nullif($14, ''), error_message = nullif($15, ''), error_retryable = case when $14 <> '' then $16::boolean end`+
 		fenced+`and not ($3 = 'succeeded' and cancel_requested_at is not null)
 		returning state`,
 		f.Job, f.Attempt, e.State, e.Failures, e.Delay, e.Retention, r.Rows, r.BytesRaw, r.Bytes,
 		r.Filename, r.SHA256, r.SHA256Raw, r.ContextsCut, fail.Code, fail.Message, fail.Retryable,
-		e.Progress.RowsTotal, e.Progress.RowsPerSecond).Scan(&state)
+		e.Progress.RowsTotal, e.Progress.RowsPerSecond, r.Skipped, r.SkippedRows, r.Deleted, r.Appeared).Scan(&state)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return state, err
 	}

@@ -14,6 +14,7 @@ const columns = `j.id::text, j.project, j.kind, j.from_at, j.to_at, j.allow_skip
 	j.state, j.phase, j.lane, j.version, j.attempt, j.failures, j.dispatch, j.next_at, j.started_at, j.finished_at,
 	j.cancel_requested_at, j.rows_done, j.rows_total, j.bytes_raw, j.bytes_stored, j.rows_per_second, j.progress_at,
 	j.upload_nonce, j.upload_key, coalesce(j.upload_id, ''), j.filename, j.sha256, j.sha256_raw, j.contexts_cut,
+	j.skipped, j.skipped_rows, j.deleted, j.appeared,
 	j.expires_at, j.error_code, j.error_message, j.error_retryable,
 	case when j.state = 'queued' then 1 + (select count(*) from bulkexport.jobs q
 		where q.state = 'queued' and q.lane = j.lane and (q.created_at, q.id) < (j.created_at, j.id)) end`
@@ -24,7 +25,7 @@ func scanJob(row pgx.CollectableRow) (jobs.Job, error) {
 		nonce, key                   *string
 		uploadID                     string
 		filename, sha, shaRaw        *string
-		contextsCut                  int64
+		result                       jobs.Result
 		code, message                *string
 		retryable                    *bool
 		from, to, started, finished  *time.Time
@@ -33,7 +34,8 @@ func scanJob(row pgx.CollectableRow) (jobs.Job, error) {
 	err := row.Scan(&j.ID, &j.Project, &j.Kind, &from, &to, &j.AllowSkipped, &j.RequestedBy, &j.CreatedAt,
 		&j.State, &j.Phase, &j.Lane, &j.Version, &j.Attempt, &j.Failures, &j.Dispatch, &next, &started, &finished,
 		&canceled, &j.Progress.Rows, &j.Progress.RowsTotal, &j.Progress.BytesRaw, &j.Progress.BytesStored,
-		&j.Progress.RowsPerSecond, &progress, &nonce, &key, &uploadID, &filename, &sha, &shaRaw, &contextsCut,
+		&j.Progress.RowsPerSecond, &progress, &nonce, &key, &uploadID, &filename, &sha, &shaRaw, &result.ContextsCut,
+		&result.Skipped, &result.SkippedRows, &result.Deleted, &result.Appeared,
 		&ex, &code, &message, &retryable, &j.QueuePosition)
 	if err != nil {
 		return jobs.Job{}, err
@@ -49,10 +51,9 @@ func scanJob(row pgx.CollectableRow) (jobs.Job, error) {
 		j.Upload = &jobs.Upload{Nonce: *nonce, Key: *key, ID: uploadID}
 	}
 	if sha != nil {
-		j.Result = &jobs.Result{
-			Filename: *filename, Rows: j.Progress.Rows, Bytes: j.Progress.BytesStored, BytesRaw: j.Progress.BytesRaw,
-			SHA256: *sha, SHA256Raw: *shaRaw, ContextsCut: contextsCut,
-		}
+		result.Filename, result.SHA256, result.SHA256Raw = *filename, *sha, *shaRaw
+		result.Rows, result.Bytes, result.BytesRaw = j.Progress.Rows, j.Progress.BytesStored, j.Progress.BytesRaw
+		j.Result = &result
 	}
 	if code != nil {
 		j.Failure = &jobs.Failure{Code: *code, Message: *message, Retryable: *retryable}

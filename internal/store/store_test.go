@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -323,13 +324,14 @@ func TestSuccess(t *testing.T) {
 	must(t, f.BeginUpload(t.Context(), c.Fence, upload))
 	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{LastID: 7, Parts: []jobs.Part{{Number: 1}}}))
 	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{LastID: 9, Final: true}))
-	want := jobs.Result{Filename: "f", Rows: 3, Bytes: 4, BytesRaw: 5, SHA256: "s", SHA256Raw: "r", ContextsCut: 6}
+	want := jobs.Result{Filename: "f", Rows: 3, Bytes: 4, BytesRaw: 5, SHA256: "s", SHA256Raw: "r", ContextsCut: 6,
+		Skipped: 1, SkippedRows: []jobs.Skipped{{ID: 5, Reason: "damaged"}}, Deleted: 7, Appeared: 8}
 	state, err := f.End(t.Context(), c.Fence, jobs.Ending{State: jobs.Succeeded, Result: &want, Retention: time.Hour})
 	if err != nil || state != jobs.Succeeded {
 		t.Fatal(state, err)
 	}
 	j := f.get(c.Fence.Job)
-	if *j.Result != want || *j.Upload != upload || j.FinishedAt == nil || j.ExpiresAt.Sub(*j.FinishedAt) != time.Hour {
+	if !reflect.DeepEqual(*j.Result, want) || *j.Upload != upload || j.FinishedAt == nil || j.ExpiresAt.Sub(*j.FinishedAt) != time.Hour {
 		t.Errorf("got %+v, %+v", j, j.Result)
 	}
 	if n := f.count(`select count(*) from bulkexport.checkpoints where number = 2 and final`); n != 1 {

@@ -90,6 +90,35 @@ func (w *World) QueueRedis(t testing.TB) redis.UniversalClient {
 	return redisClient(t, w.RedisURL)
 }
 
+// Damage gives conversations a large value and destroys a piece of it, as a bad
+// disk would: reading those rows fails from then on, and theirs alone.
+func (w *World) Damage(t testing.TB, ids ...int64) {
+	t.Helper()
+	db := w.Admin(t)
+	run := func(sql string, args ...any) {
+		if _, err := db.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatalf("damage a row (is postgresql-contrib's pg_surgery installed?): %v", err)
+		}
+	}
+	run(`create extension if not exists pg_surgery`)
+	var toast string
+	err := db.QueryRow(t.Context(), `select reltoastrelid::regclass::text from pg_class where oid = '"llm-convo-monitor"'::regclass`).Scan(&toast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		// The newest value in the TOAST table is the one that was just stored.
+		run(`update "llm-convo-monitor" set convo = to_json((select string_agg(md5(i::text), '') from generate_series(1, 2000) i)) where id = $1`, id)
+		var ctid string
+		err := db.QueryRow(t.Context(), `select ctid::text from `+toast+`
+			where chunk_id = (select max(chunk_id) from `+toast+`) order by chunk_seq limit 1`).Scan(&ctid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(`select heap_force_kill('` + toast + `'::regclass, array['` + ctid + `']::tid[])`)
+	}
+}
+
 func connect(t testing.TB, dsn string) *pgx.Conn {
 	t.Helper()
 	db, err := pgx.Connect(t.Context(), dsn)
