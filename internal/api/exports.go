@@ -23,14 +23,22 @@ func (s *server) routes() {
 	huma.Register(s.api, op(http.MethodGet, "/v1/projects/{project}/exports", "list-exports", "List a project's exports, newest first", http.StatusOK), s.list)
 	huma.Register(s.api, op(http.MethodGet, "/v1/exports/{id}", "get-export", "Look at an export", http.StatusOK), s.get)
 	huma.Register(s.api, op(http.MethodPost, "/v1/exports/{id}/cancel", "cancel-export", "Stop an export, for all who wait for it", http.StatusAccepted), s.cancel)
-	download := op(http.MethodGet, "/v1/exports/{id}/download", "download-export", "Get a link to the file, made at this moment", http.StatusSeeOther)
-	download.Responses = map[string]*huma.Response{
+	s.registerAsset(jobs.File, "Get a link to the file, made at this moment")
+	s.registerAsset(jobs.Manifest, "Get a link to the manifest, a Frictionless data package")
+	s.registerAsset(jobs.Checksums, "Get a link to SHA256SUMS, for sha256sum -c")
+}
+
+func (s *server) registerAsset(a jobs.Asset, summary string) {
+	o := op(http.MethodGet, "/v1/exports/{id}/"+string(a), "get-"+string(a), summary, http.StatusSeeOther)
+	o.Responses = map[string]*huma.Response{
 		"200": {Description: "The link, for Accept: application/json", Content: map[string]*huma.MediaType{
 			"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Link](), true, "Link")},
 		}},
 		"303": {Description: "Redirect to the link"},
 	}
-	huma.Register(s.api, download, s.download)
+	huma.Register(s.api, o, func(ctx context.Context, in *downloadInput) (*huma.StreamResponse, error) {
+		return s.download(ctx, in, a)
+	})
 }
 
 func op(method, path, id, summary string, status int) huma.Operation {
@@ -181,12 +189,12 @@ type downloadInput struct {
 	Accept string `header:"Accept" doc:"application/json for the link in a body instead of a redirect"`
 }
 
-func (s *server) download(ctx context.Context, in *downloadInput) (*huma.StreamResponse, error) {
+func (s *server) download(ctx context.Context, in *downloadInput, a jobs.Asset) (*huma.StreamResponse, error) {
 	id, err := jobID(in.ID)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	link, err := s.cfg.Service.Download(ctx, principal(ctx), id)
+	link, err := s.cfg.Service.Download(ctx, principal(ctx), id, a)
 	if err != nil {
 		return nil, s.problem(err)
 	}

@@ -74,6 +74,7 @@ type Failure struct {
 type Links struct {
 	Self     string `json:"self"`
 	Download string `json:"download"`
+	Manifest string `json:"manifest"`
 }
 
 // show turns a job into what the API says about it.
@@ -84,7 +85,7 @@ func (s *server) show(j jobs.Job) Job {
 		State: string(j.State), Attempt: j.Attempt, RequestedBy: j.RequestedBy,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt, ExpiresAt: j.ExpiresAt, NextAt: j.NextAt,
 		QueuePosition: j.QueuePosition, Progress: progress(j),
-		Links: Links{Self: self, Download: self + "/download"},
+		Links: Links{Self: self, Download: self + "/download", Manifest: self + "/manifest"},
 	}
 	if j.Canceling() {
 		v.State = "canceling"

@@ -24,7 +24,7 @@ type Service interface {
 	Get(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	List(ctx context.Context, p jobs.Principal, q jobs.ListQuery) ([]jobs.Job, error)
 	Cancel(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
-	Download(ctx context.Context, p jobs.Principal, id string) (jobs.Link, error)
+	Download(ctx context.Context, p jobs.Principal, id string, a jobs.Asset) (jobs.Link, error)
 }
 
 // Authenticator proves who sent a request.

@@ -37,7 +37,7 @@ func (s service) List(context.Context, jobs.Principal, jobs.ListQuery) ([]jobs.J
 func (s service) Cancel(context.Context, jobs.Principal, string) (jobs.Job, error) {
 	return s.job, s.err
 }
-func (s service) Download(context.Context, jobs.Principal, string) (jobs.Link, error) {
+func (s service) Download(context.Context, jobs.Principal, string, jobs.Asset) (jobs.Link, error) {
 	return jobs.Link{}, s.err
 }
 

@@ -118,7 +118,7 @@ func (b *Bucket) Complete(ctx context.Context, u jobs.Upload, parts []jobs.Part)
 }
 
 // Put writes a small object whole.
-func (b *Bucket) Put(ctx context.Context, key string, p jobs.Part, data []byte) (etag string, err error) {
+func (b *Bucket) Put(ctx context.Context, key, contentType string, p jobs.Part, data []byte) (etag string, err error) {
 	info, err := b.core.PutObject(ctx, b.cfg.Bucket, key, bytes.NewReader(data), int64(len(data)), "", "", minio.PutObjectOptions{
 		ContentType:          contentType,
 		UserMetadata:         map[string]string{"X-Amz-Checksum-Crc32c": p.CRC32C},
@@ -156,7 +156,8 @@ func mismatch(err error) error {
 	return jobs.Transient(jobs.CodeStore, "The file that the object store kept is not the one that was sent.", err)
 }
 
-// Discard aborts an upload and deletes its object. Neither need exist.
+// Discard aborts an upload and deletes its object and what stands beside it.
+// None of them need exist.
 func (b *Bucket) Discard(ctx context.Context, u jobs.Upload) error {
 	if u.ID != "" {
 		err := b.core.AbortMultipartUpload(ctx, b.cfg.Bucket, u.Key, u.ID)
@@ -164,15 +165,19 @@ func (b *Bucket) Discard(ctx context.Context, u jobs.Upload) error {
 			return classify(err)
 		}
 	}
-	return classify(b.core.RemoveObject(ctx, b.cfg.Bucket, u.Key, minio.RemoveObjectOptions{}))
+	for _, key := range []string{u.Key, u.Manifest(), u.Checksums()} {
+		if err := b.core.RemoveObject(ctx, b.cfg.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+			return classify(err)
+		}
+	}
+	return nil
 }
 
-// Presign implements jobs.Links.
+// Presign implements jobs.Links. The type is the one that the object was put with.
 func (b *Bucket) Presign(ctx context.Context, key, filename string, ttl time.Duration) (jobs.Link, error) {
 	expires := time.Now().Add(ttl)
 	u, err := b.public.PresignedGetObject(ctx, b.cfg.Bucket, key, ttl, url.Values{
 		"response-content-disposition": {mime.FormatMediaType("attachment", map[string]string{"filename": filename})},
-		"response-content-type":        {contentType},
 		"response-cache-control":       {"private, no-store"},
 	})
 	if err != nil {

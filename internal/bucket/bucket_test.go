@@ -111,7 +111,7 @@ func TestDamagedPartIsRefused(t *testing.T) {
 	if _, err := b.PutPart(t.Context(), u, p, data); err == nil {
 		t.Error("a damaged part was taken")
 	}
-	if _, err := b.Put(t.Context(), "small", p, data); err == nil {
+	if _, err := b.Put(t.Context(), "small", "application/gzip", p, data); err == nil {
 		t.Error("a damaged object was taken")
 	}
 }
@@ -132,7 +132,7 @@ func TestDiscard(t *testing.T) {
 		t.Error("a discarded upload was completed")
 	}
 
-	_, err = b.Put(t.Context(), "small", part(1, data), data)
+	_, err = b.Put(t.Context(), "small", "application/gzip", part(1, data), data)
 	must(t, err)
 	must(t, b.Verify(t.Context(), "small", []jobs.Part{part(1, data)}))
 	must(t, b.Discard(t.Context(), jobs.Upload{Key: "small"}))
@@ -144,7 +144,7 @@ func TestDiscard(t *testing.T) {
 func TestPresign(t *testing.T) {
 	b, w := open(t)
 	data := []byte("hello")
-	_, err := b.Put(t.Context(), "k", part(1, data), data)
+	_, err := b.Put(t.Context(), "k", "application/gzip", part(1, data), data)
 	must(t, err)
 	link, err := b.Presign(t.Context(), "k", "Курс \"1\"\r\n.gz", time.Minute)
 	must(t, err)
@@ -195,7 +195,7 @@ func TestErrorsAreBare(t *testing.T) {
 	cfg.Endpoint = "http://127.0.0.1:1"
 	b, err = bucket.Open(cfg)
 	must(t, err)
-	_, err = b.Put(t.Context(), "secret-key", part(1, nil), nil)
+	_, err = b.Put(t.Context(), "secret-key", "application/gzip", part(1, nil), nil)
 	var down *jobs.Unavailable
 	if !errors.As(err, &down) || strings.Contains(err.Error(), "secret-key") || strings.Contains(err.Error(), "Signature") {
 		t.Errorf("store down: %v", err)

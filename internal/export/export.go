@@ -32,7 +32,7 @@ type Bucket interface {
 	Create(ctx context.Context, key string) (uploadID string, err error)
 	PutPart(ctx context.Context, u jobs.Upload, p jobs.Part, data []byte) (etag string, err error)
 	Complete(ctx context.Context, u jobs.Upload, parts []jobs.Part) error
-	Put(ctx context.Context, key string, p jobs.Part, data []byte) (etag string, err error)
+	Put(ctx context.Context, key, contentType string, p jobs.Part, data []byte) (etag string, err error)
 	Verify(ctx context.Context, key string, parts []jobs.Part) error
 	Discard(ctx context.Context, u jobs.Upload) error
 }
@@ -81,14 +81,15 @@ func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (j
 	s.Planned(plan.Rows)
 
 	s.Step(jobs.Streaming, streamLimit)
-	f := newFile(e, c, s, plan.Rows)
+	f := newFile(e, c, s, plan)
 	if err := e.stream(ctx, c.Job.Spec, plan, f); err != nil {
 		return jobs.Result{}, fmt.Errorf("stream: %w", err)
 	}
 	if err := f.publish(ctx); err != nil {
 		return jobs.Result{}, fmt.Errorf("publish: %w", err)
 	}
-	return f.result(jobs.Filename(c.Job.Spec)), nil
+	result := f.result(jobs.Filename(c.Job.Spec))
+	return result, f.describe(ctx, c.Job, result)
 }
 
 // discard removes an earlier attempt's upload before its name is forgotten.

@@ -41,10 +41,11 @@ type file struct {
 	sealed            chan *part
 	parts             []jobs.Part // uploaded
 	pending           []jobs.Part // uploaded since the last cut
+	membership        jobs.Membership
 	planned           int64
+	allSkipped        []jobs.Skipped
 	allowSkipped      bool
 	skipped           []jobs.Skipped // since the last cut
-	shown             []jobs.Skipped // the first of all
 }
 
 // part is a part of the upload, being filled or on its way.
@@ -55,17 +56,17 @@ type part struct {
 	done chan struct{}
 }
 
-func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, planned int64) *file {
+func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
 	nonce := e.opts.NewNonce()
 	f := &file{
 		e: e, job: c.Fence.Job, session: s,
 		upload:   jobs.Upload{Nonce: nonce, Key: e.key(c.Fence.Job, nonce)},
 		fileHash: sha256.New(), rawHash: sha256.New(),
-		total:   jobs.Cut{Version: jobs.CutVersion},
-		cur:     part{Part: jobs.Part{Number: 1}},
-		buffers: make(chan []byte, partBuffers),
-		sealed:  make(chan *part, partBuffers),
-		planned: planned, allowSkipped: c.Job.AllowSkipped,
+		total:      jobs.Cut{Version: jobs.CutVersion},
+		cur:        part{Part: jobs.Part{Number: 1}},
+		buffers:    make(chan []byte, partBuffers),
+		sealed:     make(chan *part, partBuffers),
+		membership: plan.Membership, planned: plan.Rows, allowSkipped: c.Job.AllowSkipped,
 	}
 	for range partBuffers {
 		f.buffers <- nil // made when first needed: most exports need one
@@ -111,7 +112,7 @@ func (f *file) reconcile(o outcome) error {
 	f.total.Deleted += max(0, -o.change)
 	f.total.Appeared += max(0, o.change)
 	f.skipped = append(f.skipped, o.skipped...)
-	f.shown = append(f.shown, o.skipped[:min(len(o.skipped), jobs.SkippedShown-len(f.shown))]...)
+	f.allSkipped = append(f.allSkipped, o.skipped...)
 	if f.total.SkippedRows*100 > f.planned && f.total.SkippedRows > 0 && !f.allowSkipped {
 		return jobs.Permanent(jobs.CodeTooManyBadRows,
 			"More than 1 % of the rows cannot be read from the platform's database. Ask with allow_skipped to get the others.",
@@ -268,7 +269,7 @@ func (f *file) publish(ctx context.Context) error {
 		return jobs.ErrFenced
 	}
 	if whole {
-		_, err = f.e.bucket.Put(ctx, f.upload.Key, p.Part, p.data)
+		_, err = f.e.bucket.Put(ctx, f.upload.Key, contentType, p.Part, p.data)
 	} else {
 		err = f.e.bucket.Complete(ctx, f.upload, f.parts)
 	}
@@ -283,10 +284,13 @@ func (f *file) result(filename string) jobs.Result {
 	return jobs.Result{
 		Filename: filename, Rows: f.total.Rows, Bytes: f.total.BytesStored, BytesRaw: f.total.BytesRaw,
 		SHA256: hex.EncodeToString(f.fileHash.Sum(nil)), SHA256Raw: hex.EncodeToString(f.rawHash.Sum(nil)),
-		ContextsCut: f.total.ContextsCut, Skipped: f.total.SkippedRows, SkippedRows: f.shown,
+		ContextsCut: f.total.ContextsCut, Skipped: f.total.SkippedRows, SkippedRows: f.allSkipped[:min(len(f.allSkipped), jobs.SkippedShown)],
 		Deleted: f.total.Deleted, Appeared: f.total.Appeared,
 	}
 }
+
+// contentType of the file.
+const contentType = "application/gzip"
 
 // emptyMember is the file of an export without rows.
 func emptyMember() ([]byte, error) {

@@ -1,5 +1,7 @@
 package jobs
 
+import "time"
+
 // Window is a range of ids, After < id ≤ To, read in one transaction. Rows and
 // Stored (bytes as stored, TOAST compression included) are what the plan saw.
 type Window struct {
@@ -10,9 +12,20 @@ type Window struct {
 
 // Plan is what an export will read: membership is fixed when it is made.
 type Plan struct {
-	Windows []Window
-	Rows    int64
-	Stored  int64
+	Windows    []Window
+	Rows       int64
+	Stored     int64
+	Membership Membership
+}
+
+// Membership says which rows belong to an export: those up to HighWater that
+// were there At that time and stay.
+type Membership struct {
+	At        time.Time `json:"at"`
+	HighWater int64     `json:"high_water_id"`
+	// OpenWriters had changed the table and not committed then; a row of theirs
+	// may come in under a lower id. Nil where the source cannot tell (a replica).
+	OpenWriters *int64 `json:"open_writers"`
 }
 
 // Reading is what came of one window: how many rows it has, by a statement of
@@ -106,6 +119,14 @@ func (k Kind) Columns() []Column {
 		{"id", Int}, {"created_at", Time}, {"convo_id", Text}, {"course_name", Text},
 		{"user_email", Text}, {"convo", Convo},
 	}
+}
+
+// LeftOut are the columns of the table that are not in the file.
+func (k Kind) LeftOut() []string {
+	if k == Documents {
+		return []string{}
+	}
+	return []string{"summary", "convo_analysis_tags"}
 }
 
 // Row is one row of the source: a value for each column of its kind, nil for

@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"path"
+	"time"
+)
 
 // Kind says what is exported.
 type Kind string
@@ -121,6 +124,18 @@ type Upload struct {
 	// ID is the store's multipart upload; empty for a file that is put whole.
 	ID string
 }
+
+// The manifest and the checksums stand beside the file.
+const (
+	manifestName  = "datapackage.json"
+	checksumsName = "SHA256SUMS"
+)
+
+// Manifest is the key of the file's description.
+func (u Upload) Manifest() string { return path.Dir(u.Key) + "/" + manifestName }
+
+// Checksums is the key of the list that sha256sum -c reads.
+func (u Upload) Checksums() string { return path.Dir(u.Key) + "/" + checksumsName }
 
 // Result describes a finished file.
 type Result struct {

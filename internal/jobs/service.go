@@ -198,8 +198,29 @@ func (s *Service) Cancel(ctx context.Context, p Principal, id string) (Job, erro
 	return j, s.audit(ctx, p, "cancel", j)
 }
 
-// Download mints a link to the file, at this moment and for this person.
-func (s *Service) Download(ctx context.Context, p Principal, id string) (Link, error) {
+// Asset is one of the objects of a finished export.
+type Asset string
+
+// The assets, by the word that the audit has for fetching them.
+const (
+	File      Asset = "download"
+	Manifest  Asset = "manifest"
+	Checksums Asset = "checksums"
+)
+
+// named gives an asset's key and the name that it is offered under.
+func (a Asset) named(j Job) (key, filename string) {
+	switch a {
+	case Manifest:
+		return j.Upload.Manifest(), manifestName
+	case Checksums:
+		return j.Upload.Checksums(), checksumsName
+	}
+	return j.Upload.Key, j.Result.Filename
+}
+
+// Download mints a link to an asset, at this moment and for this person.
+func (s *Service) Download(ctx context.Context, p Principal, id string, a Asset) (Link, error) {
 	j, err := s.Get(ctx, p, id)
 	if err != nil {
 		return Link{}, err
@@ -211,10 +232,11 @@ func (s *Service) Download(ctx context.Context, p Principal, id string) (Link, e
 		return Link{}, ErrNotReady
 	}
 	// The audit comes first: no link leaves without a line about it.
-	if err := s.audit(ctx, p, "download", j); err != nil {
+	if err := s.audit(ctx, p, string(a), j); err != nil {
 		return Link{}, err
 	}
-	return s.links.Presign(ctx, j.Upload.Key, j.Result.Filename, s.opts.LinkTTL)
+	key, filename := a.named(j)
+	return s.links.Presign(ctx, key, filename, s.opts.LinkTTL)
 }
 
 func (s *Service) audit(ctx context.Context, p Principal, action string, j Job) error {

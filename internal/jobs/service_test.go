@@ -115,14 +115,14 @@ func TestDownloadStates(t *testing.T) {
 		"too late": {Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &past}, ErrGone},
 	} {
 		s := NewService(oneJob{job: c.job}, owner{}, nil, nil, Env{Now: time.Now}, ServiceOptions{})
-		if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j"); !errors.Is(err, c.want) {
+		if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j", File); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	// No link leaves without a line about it: there are no Links to ask here.
 	ready := Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &future}
 	s := NewService(oneJob{job: ready}, owner{}, nil, nil, Env{Now: time.Now}, ServiceOptions{})
-	if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j"); err == nil {
+	if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j", File); err == nil {
 		t.Error("a link without an audit line")
 	}
 }

@@ -25,6 +25,10 @@ const (
 func (s *Source) Plan(ctx context.Context, spec jobs.Spec) (p jobs.Plan, err error) {
 	err = s.read(ctx, func(tx pgx.Tx) error {
 		p = jobs.Plan{}
+		m := &p.Membership
+		if err := tx.QueryRow(ctx, tables[spec.Kind].membershipSQL()).Scan(&m.At, &m.OpenWriters); err != nil {
+			return err
+		}
 		rows, err := tx.Query(ctx, tables[spec.Kind].planSQL(), spec.Project, spec.From, spec.To)
 		if err != nil {
 			return err
@@ -36,7 +40,7 @@ func (s *Source) Plan(ctx context.Context, spec jobs.Spec) (p jobs.Plan, err err
 			if w.Rows == 0 && len(p.Windows) == 0 {
 				w.After = id - 1
 			}
-			w.To = id
+			w.To, m.HighWater = id, id
 			w.Rows++
 			if size != nil {
 				w.Stored += *size

@@ -42,6 +42,15 @@ func (t table) windowSQL() string {
 	return `select ` + t.items + ` from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
 }
 
+// membershipSQL tells the time and how many transactions have changed the table
+// and are still open. A replica knows nothing of the latter.
+func (t table) membershipSQL() string {
+	return `select now(), case when not pg_is_in_recovery() then (
+		select count(distinct virtualtransaction) from pg_locks
+		where relation = '` + t.name + `'::regclass and mode = 'RowExclusiveLock' and granted
+		  and database = (select oid from pg_database where datname = current_database())) end`
+}
+
 // countSQL counts a window by another way than windowSQL reads it: without an
 // order, so that a broken index is found out, and without large values.
 func (t table) countSQL() string {
