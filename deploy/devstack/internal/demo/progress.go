@@ -21,7 +21,7 @@ func newProgress(out *os.File) progress {
 	}
 	return &bar{out: out, bar: progressbar.NewOptions64(1,
 		progressbar.OptionSetWriter(out), progressbar.OptionSetWidth(30), progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionSetPredictTime(false))}
+		progressbar.OptionSetPredictTime(false))}
 }
 
 // bar is one line that is drawn again and again.
@@ -37,8 +37,8 @@ func (b *bar) show(j job) {
 		return
 	}
 	b.bar.ChangeMax64(*total)
-	b.bar.Describe("  " + j.doing())
 	_ = b.bar.Set64(j.Progress.Rows) // what a terminal cannot show is not missed
+	b.bar.Describe("  " + j.doing())
 }
 
 func (b *bar) end() { say(b.out, "\n") }
