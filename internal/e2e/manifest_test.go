@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dlclark/regexp2"
 	"github.com/minio/minio-go/v7"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/bulkexport/bulkexport/internal/demodata"
 	"github.com/bulkexport/bulkexport/internal/testenv"
@@ -35,6 +38,31 @@ func (s *service) asset(id, name string) []byte {
 	return b
 }
 
+// manifest is the part of a data package that the tests look at.
+type manifest struct {
+	Resources []struct {
+		Path, Compression, Hash string
+		Bytes                   int64
+	}
+	Export struct {
+		Version    int `json:"format_version"`
+		Project    string
+		From, To   *time.Time
+		Membership struct {
+			At          time.Time
+			HighWater   int64  `json:"high_water_id"`
+			OpenWriters *int64 `json:"open_writers"`
+		}
+		Columns []string
+		Rows    int64
+		Parts   []struct {
+			Number, Bytes, Rows int64
+			FirstID             int64 `json:"first_id"`
+			LastID              int64 `json:"last_id"`
+		}
+	} `json:"bulk_export"`
+}
+
 func TestManifest(t *testing.T) {
 	t.Parallel()
 	w := testenv.New(t)
@@ -53,35 +81,10 @@ func TestManifest(t *testing.T) {
 	if err := open.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-
-	var m struct {
-		Schema    string `json:"$schema"`
-		Resources []struct {
-			Name, Path, Format, Mediatype, Compression, Encoding, Hash string
-			Bytes                                                      int64
-		}
-		Export struct {
-			Version    int `json:"format_version"`
-			Project    string
-			From       *time.Time
-			To         *time.Time
-			Membership struct {
-				At          time.Time
-				HighWater   int64  `json:"high_water_id"`
-				OpenWriters *int64 `json:"open_writers"`
-			}
-			Columns, ColumnsLeftOut []string
-			Rows, RowsPlanned       int64
-			Skipped                 []any
-			BytesRaw                int64 `json:"bytes_raw"`
-			Parts                   []struct {
-				Number, Bytes, Rows int64
-				FirstID             int64 `json:"first_id"`
-				LastID              int64 `json:"last_id"`
-			}
-		} `json:"bulk_export"`
-	}
-	if err := json.Unmarshal(s.asset(j.ID, "manifest"), &m); err != nil {
+	body := s.asset(j.ID, "manifest")
+	profile(t, body)
+	var m manifest
+	if err := json.Unmarshal(body, &m); err != nil {
 		t.Fatal(err)
 	}
 	rows := s.table(demodata.DemoProject)
@@ -92,21 +95,64 @@ func TestManifest(t *testing.T) {
 	if e.Version != 1 || e.Project != demodata.DemoProject || e.From == nil || e.To != nil || e.Rows != int64(len(rows)) || len(e.Columns) != 6 {
 		t.Errorf("%+v", e)
 	}
-	if in := e.Membership; in.At.Before(began) || in.At.After(time.Now()) || in.HighWater != rows[len(rows)-1].id || in.OpenWriters == nil || *in.OpenWriters != 1 {
+	in := e.Membership
+	if in.At.Before(began) || in.At.After(time.Now()) || in.HighWater != rows[len(rows)-1].id || in.OpenWriters == nil || *in.OpenWriters != 1 {
 		t.Errorf("membership %+v", in)
 	}
-	next, bytes, count := rows[0].id, int64(0), int64(0)
-	for i, p := range e.Parts {
+	m.parts(t, rows[0].id)
+	s.sha256sum(j)
+	s.nothingElse(w)
+}
+
+// parts must lie side by side and add up to the file.
+func (m manifest) parts(t *testing.T, next int64) {
+	t.Helper()
+	var size, count int64
+	for i, p := range m.Export.Parts {
 		if p.Number != int64(i+1) || p.FirstID < next || p.LastID < p.FirstID {
 			t.Errorf("part %+v behind id %d", p, next)
 		}
-		next, bytes, count = p.LastID+1, bytes+p.Bytes, count+p.Rows
+		next, size, count = p.LastID+1, size+p.Bytes, count+p.Rows
 	}
-	if len(e.Parts) < 2 || bytes != r.Bytes || count != e.Rows {
-		t.Errorf("%d parts with %d bytes and %d rows", len(e.Parts), bytes, count)
+	if len(m.Export.Parts) < 2 || size != m.Resources[0].Bytes || count != m.Export.Rows {
+		t.Errorf("%d parts with %d bytes and %d rows", len(m.Export.Parts), size, count)
 	}
-	s.sha256sum(j)
-	s.nothingElse(w)
+}
+
+// profile validates a manifest against the published profile of the standard,
+// version 2.0 (public domain), kept in testdata.
+func profile(t *testing.T, manifest []byte) {
+	t.Helper()
+	c := jsonschema.NewCompiler()
+	// The profile's patterns look ahead, which Go's own do not.
+	c.UseRegexpEngine(func(s string) (jsonschema.Regexp, error) {
+		re, err := regexp2.Compile(s, regexp2.ECMAScript)
+		return pattern{re}, err
+	})
+	schema, err := c.Compile("testdata/datapackage-2.0.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(doc); err != nil {
+		t.Errorf("no data package: %v", err)
+	}
+	doc.(map[string]any)["resources"] = []any{}
+	if schema.Validate(doc) == nil {
+		t.Error("the profile takes anything")
+	}
+}
+
+// pattern is a regular expression of ECMAScript, as JSON Schema has them.
+type pattern struct{ *regexp2.Regexp }
+
+// MatchString implements jsonschema.Regexp.
+func (p pattern) MatchString(s string) bool {
+	ok, err := p.Regexp.MatchString(s)
+	return ok && err == nil
 }
 
 // sha256sum checks a download as a person would.

@@ -64,7 +64,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // heartbeat tells the board at once and then regularly that this worker lives.
 func (w *Worker) heartbeat(ctx context.Context) {
-	for {
+	for seen := false; ; {
 		call, cancel := context.WithTimeout(ctx, callLimit)
 		err := w.Board.Heartbeat(call, w.Status)
 		cancel()
@@ -72,7 +72,10 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			w.Log.Warn("heartbeat failed", "error", err)
 			wait = heartbeatRetry // nothing is sent to a worker that is not seen
+		} else if !seen {
+			w.Dispatcher.Kick() // there may be work that waits for these slots
 		}
+		seen = err == nil
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
