@@ -111,7 +111,12 @@ func (d *devstack) begin(t *testing.T) {
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.Process.Kill() })
+	t.Cleanup(func() {
+		_ = d.Process.Kill()
+		if t.Failed() {
+			t.Logf("out:\n%s\nerr:\n%s", &d.out, &d.err)
+		}
+	})
 }
 
 func (d *devstack) signal(t *testing.T, sig os.Signal) {

@@ -69,12 +69,16 @@ func (s *Set) Listener(name string) net.Listener {
 	return l
 }
 
-// Release frees a port for a child process that is about to take it.
-func (s *Set) Release(name string) (int, error) {
-	if err := s.Listener(name).Close(); err != nil {
-		return 0, fmt.Errorf("release port of %s: %w", name, err)
+// Release frees the ports of child processes that are about to start. All that
+// start together are released before the first of them: a child that has been
+// forked and has not begun its program yet still holds what was open then.
+func (s *Set) Release(names ...string) error {
+	for _, name := range names {
+		if err := s.Listener(name).Close(); err != nil {
+			return fmt.Errorf("release port of %s: %w", name, err)
+		}
 	}
-	return s.numbers[name], nil
+	return nil
 }
 
 // Close frees what nobody has taken.

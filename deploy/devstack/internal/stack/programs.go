@@ -21,7 +21,7 @@ const grace = 30 * time.Second
 // StartPrograms runs api and worker on the stack and waits until both are
 // ready. They end before anything that they work with.
 func (s *Stack) StartPrograms(ctx context.Context, api, worker string) error {
-	if _, err := s.ports.Release("api"); err != nil {
+	if err := s.ports.Release("api", "api-metrics", "worker-metrics"); err != nil {
 		return err
 	}
 	g, started := errgroup.WithContext(ctx)
@@ -42,9 +42,6 @@ func (s *Stack) StartPrograms(ctx context.Context, api, worker string) error {
 // stopped together with the other.
 func (s *Stack) startProgram(ctx context.Context, name, path string) (*proc.Child, error) {
 	probes := name + "-metrics"
-	if _, err := s.ports.Release(probes); err != nil {
-		return nil, err
-	}
 	env := s.Env()
 	for i := range env {
 		if env[i].Name == "METRICS_ADDR" {

@@ -74,6 +74,9 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.reserve(); err != nil {
 		return err
 	}
+	if err := s.ports.Release("postgres", "queue", "roles", "s3"); err != nil {
+		return err
+	}
 	// The slowest is Postgres, above all when its cluster has to be made.
 	g, started := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.startPostgres(started) })
@@ -111,11 +114,8 @@ func (s *Stack) onStop(stop func() error) {
 }
 
 func (s *Stack) startPostgres(ctx context.Context) error {
-	port, err := s.ports.Release("postgres")
-	if err != nil {
-		return err
-	}
-	s.postgres, err = postgres.Start(ctx, port, postgres.Options{
+	var err error
+	s.postgres, err = postgres.Start(ctx, s.ports.Numbers()["postgres"], postgres.Options{
 		Dir: s.path("postgres"), Log: s.Log("postgres"), Password: s.memory.PostgresPassword,
 		Durable: s.opts.Durable, Failed: s.fail,
 	})
@@ -126,11 +126,7 @@ func (s *Stack) startPostgres(ctx context.Context) error {
 }
 
 func (s *Stack) startRedis(ctx context.Context, name string) (*redis.Server, error) {
-	port, err := s.ports.Release(name)
-	if err != nil {
-		return nil, err
-	}
-	r, err := redis.Start(ctx, port, redis.Options{
+	r, err := redis.Start(ctx, s.ports.Numbers()[name], redis.Options{
 		Name: name, Dir: s.path(name), Log: s.Log(name), Program: redis.Find(), Failed: s.fail,
 	})
 	if err == nil {
@@ -140,11 +136,8 @@ func (s *Stack) startRedis(ctx context.Context, name string) (*redis.Server, err
 }
 
 func (s *Stack) startS3(ctx context.Context) error {
-	port, err := s.ports.Release("s3")
-	if err != nil {
-		return err
-	}
-	s.s3, err = s3.Start(ctx, port, s3.Options{Dir: s.path("s3"), Log: s.Log("s3"), Secret: s.memory.S3Secret, Failed: s.fail})
+	var err error
+	s.s3, err = s3.Start(ctx, s.ports.Numbers()["s3"], s3.Options{Dir: s.path("s3"), Log: s.Log("s3"), Secret: s.memory.S3Secret, Failed: s.fail})
 	if err == nil {
 		s.onStop(s.s3.Stop)
 	}
