@@ -52,7 +52,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	exporter := export.New(source, files, export.Options{
 		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, GzipLevel: cfg.GzipLevel, NewNonce: rand.Text,
 	})
-	env := jobs.Env{Now: time.Now, NewID: rand.Text, Jitter: mathrand.Float64, Log: log}
+	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log}
 	id := workerID()
 	w := &worker.Worker{
 		Status: jobs.WorkerStatus{ID: id, Slots: slots},

@@ -29,7 +29,6 @@ const (
 // are called by one goroutine after the other; commit runs beside add and seal.
 type file struct {
 	e       *Exporter
-	job     string
 	session *jobs.Session
 	upload  jobs.Upload
 	spawn   func(func() error) // runs an upload beside the stream
@@ -59,7 +58,7 @@ type part struct {
 func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
 	nonce := e.opts.NewNonce()
 	f := &file{
-		e: e, job: c.Fence.Job, session: s,
+		e: e, session: s,
 		upload:   jobs.Upload{Nonce: nonce, Key: e.key(c.Fence.Job, nonce)},
 		fileHash: sha256.New(), rawHash: sha256.New(),
 		total:      jobs.Cut{Version: jobs.CutVersion},

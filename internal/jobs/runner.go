@@ -44,7 +44,7 @@ type Runner struct {
 // Env is what differs between a real process and a simulated one.
 type Env struct {
 	Now    func() time.Time
-	NewID  func() string  // unique, ordered by time
+	NewID  func() string  // of jobs: unique, ordered by time; a worker makes none
 	Jitter func() float64 // in [0, 1)
 	Log    *slog.Logger
 }
