@@ -50,7 +50,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 
 	dispatcher := jobs.NewDispatcher(st, q, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
 	exporter := export.New(source, files, export.Options{
-		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, GzipLevel: cfg.GzipLevel, NewNonce: rand.Text,
+		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, ReadMBps: cfg.SourceReadMBps,
+		GzipLevel: cfg.GzipLevel, NewNonce: rand.Text, Log: log,
 	})
 	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log}
 	id := workerID()

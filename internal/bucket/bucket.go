@@ -129,27 +129,27 @@ func (b *Bucket) Put(ctx context.Context, key, contentType string, p jobs.Part, 
 
 // Verify compares the object that stands at key now with the parts that were
 // sent: its size, and its checksum where the store tells one.
-func (b *Bucket) Verify(ctx context.Context, key string, parts []jobs.Part) error {
+func (b *Bucket) Verify(ctx context.Context, key string, parts []jobs.Part) (jobs.Proof, error) {
 	info, err := b.core.StatObject(ctx, b.cfg.Bucket, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
-		return classify(err)
+		return "", classify(err)
 	}
 	var size int64
 	for _, p := range parts {
 		size += p.Bytes
 	}
 	if info.Size != size {
-		return mismatch(fmt.Errorf("object has %d bytes, %d were sent", info.Size, size))
+		return "", mismatch(fmt.Errorf("object has %d bytes, %d were sent", info.Size, size))
 	}
 	// A composite checksum ends in the number of parts; one of the whole object does not.
 	sum, _, composite := strings.Cut(info.ChecksumCRC32C, "-")
 	if sum == "" || (!composite && len(parts) != 1) {
-		return nil
+		return jobs.BySize, nil
 	}
 	if want := parts[0].CRC32C; (!composite && sum != want) || (composite && sum != compositeSum(parts)) {
-		return mismatch(errors.New("object has another checksum than what was sent"))
+		return "", mismatch(errors.New("object has another checksum than what was sent"))
 	}
-	return nil
+	return jobs.ByChecksum, nil
 }
 
 func mismatch(err error) error {

@@ -24,6 +24,7 @@ type Config struct {
 	AutoMigrate       bool   `env:"AUTO_MIGRATE" envDefault:"true" doc:"bring the schema up to date at start"`
 	SourceDatabaseURL string `env:"SOURCE_DATABASE_URL" secret:"yes" doc:"the platform's tables; may be a replica, behind a pooler, a read-only role. Default: DATABASE_URL"`
 	SourceConns       int    `env:"SOURCE_CONNS" envDefault:"2" doc:"readers an export"`
+	SourceReadMBps    int    `env:"SOURCE_READ_MBPS" envDefault:"0" doc:"MB of lines a second that all exports of a worker may read; 0 is no limit"`
 	MaxRunning        int    `env:"MAX_RUNNING" envDefault:"0" doc:"exports at once over all workers; 0 is no limit"`
 
 	RedisURL         string `env:"REDIS_URL,required" secret:"yes" doc:"the queue's Redis"`
@@ -104,6 +105,7 @@ func (c *Config) validate() (errs []error) {
 	need((c.S3AccessKeyID == "") == (c.S3SecretAccessKey == ""), "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
 	need(c.S3Prefix == "" || strings.HasSuffix(c.S3Prefix, "/"), "S3_PREFIX must end in /")
 	need(c.SourceConns >= 1 && c.SourceConns <= 16, "SOURCE_CONNS must be 1 to 16")
+	need(c.SourceReadMBps >= 0 && c.SourceReadMBps <= 10000, "SOURCE_READ_MBPS must be 0 (no limit) to 10000")
 	need(c.MaxRunning >= 0, "MAX_RUNNING must be 0 (no limit) or more")
 	need(c.WorkerConcurrency >= 1, "WORKER_CONCURRENCY must be 1 or more")
 	need(c.ProjectSlots >= 1, "PROJECT_SLOTS must be 1 or more")

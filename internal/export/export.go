@@ -14,26 +14,28 @@ package export
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// Source is the platform's database. Read hands over the rows of a window in
-// the order of their ids; a row's bytes are only valid during the call.
+// Source is the platform's database. Read hands over the rows of a window.
 type Source interface {
 	Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error)
-	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) (jobs.Reading, error)
+	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows jobs.Rows) (jobs.Reading, error)
 }
 
 // Bucket is where the file goes. PutPart and Put send the part's checksum
-// along, and return the entity tag.
+// along, and return the entity tag. Verify tells by what it compared.
 type Bucket interface {
 	Create(ctx context.Context, key string) (uploadID string, err error)
 	PutPart(ctx context.Context, u jobs.Upload, p jobs.Part, data []byte) (etag string, err error)
 	Complete(ctx context.Context, u jobs.Upload, parts []jobs.Part) error
 	Put(ctx context.Context, key, contentType string, p jobs.Part, data []byte) (etag string, err error)
-	Verify(ctx context.Context, key string, parts []jobs.Part) error
+	Verify(ctx context.Context, key string, parts []jobs.Part) (by jobs.Proof, err error)
 	Discard(ctx context.Context, u jobs.Upload) error
 }
 
@@ -41,8 +43,10 @@ type Bucket interface {
 type Options struct {
 	Prefix    string // of every key
 	Readers   int
+	ReadMBps  int // over all exports, in 10^6 bytes of lines; 0 is no limit
 	GzipLevel int
 	NewNonce  func() string
+	Log       *slog.Logger
 }
 
 // Exporter implements jobs.Exporter.
@@ -50,12 +54,21 @@ type Exporter struct {
 	source Source
 	bucket Bucket
 	opts   Options
+
+	parts    partRule
+	throttle *rate.Limiter
+	large    chan struct{} // held by the reader whose large row passes
 }
 
 var _ jobs.Exporter = (*Exporter)(nil)
 
 // New makes an Exporter.
-func New(s Source, b Bucket, o Options) *Exporter { return &Exporter{s, b, o} }
+func New(s Source, b Bucket, o Options) *Exporter {
+	return &Exporter{
+		source: s, bucket: b, opts: o,
+		parts: s3Parts, throttle: newThrottle(o.ReadMBps), large: make(chan struct{}, 1),
+	}
+}
 
 // What each step may take before the attempt is taken for hung. Streaming is
 // allowed its limit from the last sign of progress on.

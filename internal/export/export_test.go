@@ -45,7 +45,7 @@ func (r rows) Plan(context.Context, jobs.Spec) (jobs.Plan, error) {
 	return p, nil
 }
 
-func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, f func(jobs.Row) error) (got jobs.Reading, err error) {
+func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, to jobs.Rows) (got jobs.Reading, err error) {
 	for id := w.After + 1; id <= w.To && id <= int64(len(r.sizes)); id++ {
 		if id == r.failAt {
 			return got, errSource
@@ -54,7 +54,7 @@ func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, f func(jobs.
 		if id == r.lost {
 			continue
 		}
-		if err := f(r.row(id)); err != nil {
+		if err := to.Row(ctx, r.row(id)); err != nil {
 			return got, err
 		}
 	}
@@ -68,20 +68,26 @@ func (r rows) row(id int64) jobs.Row {
 
 // noise is a JSON string that gzip cannot make much smaller.
 func noise(seed int64, n int) []byte {
-	rng := rand.New(rand.NewPCG(uint64(seed), 1))
-	b := make([]byte, n)
-	for i := 0; i < n; i += 8 {
-		bits := rng.Uint64()
-		for j := i; j < min(i+8, n); j++ {
-			b[j] = '0' + byte(bits&63)
-			if b[j] == '"' || b[j] == '\\' {
-				b[j] = 'x'
-			}
-			bits >>= 8
-		}
+	b := make([]byte, 0, n+2)
+	b = append(b, '"')
+	for at := int(seed) * 7919 % len(block); n > 0; at = 0 {
+		piece := block[at:min(len(block), at+n)]
+		b = append(b, piece...)
+		n -= len(piece)
 	}
-	return append(append([]byte{'"'}, b...), '"')
+	return append(b, '"')
 }
+
+// block is long enough that gzip does not see it repeat.
+var block = func() []byte {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+	rng := rand.New(rand.NewPCG(1, 1))
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = letters[rng.IntN(len(letters))]
+	}
+	return b
+}()
 
 // store keeps objects and open uploads in memory, and checks the order of things.
 type store struct {
@@ -158,7 +164,7 @@ func (s *store) Put(_ context.Context, key, _ string, _ jobs.Part, data []byte) 
 	return "etag", nil
 }
 
-func (s *store) Verify(_ context.Context, _ string, parts []jobs.Part) error {
+func (s *store) Verify(_ context.Context, _ string, parts []jobs.Part) (jobs.Proof, error) {
 	var n int64
 	for _, p := range parts {
 		n += p.Bytes
@@ -166,7 +172,7 @@ func (s *store) Verify(_ context.Context, _ string, parts []jobs.Part) error {
 	if n != int64(len(s.object)) {
 		s.t.Errorf("%d bytes in parts, %d in the object", n, len(s.object))
 	}
-	return nil
+	return jobs.ByChecksum, nil
 }
 
 func (s *store) Discard(context.Context, jobs.Upload) error {
@@ -261,9 +267,19 @@ func gunzip(t *testing.T, b []byte) string {
 // run exports all rows through a real Runner.
 func run(t *testing.T, r rows, s *store) jobs.Ending {
 	t.Helper()
+	return runWith(t, exporter(r, s), s)
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func exporter(r export.Source, s *store) *export.Exporter {
+	return export.New(r, s, export.Options{Prefix: "x/", Readers: 2, GzipLevel: 1, NewNonce: func() string { return "n" }, Log: quiet})
+}
+
+func runWith(t *testing.T, x *export.Exporter, s *store) jobs.Ending {
+	t.Helper()
 	s.t, s.uploaded, s.second = t, map[int][]byte{}, make(chan struct{})
-	x := export.New(r, s, export.Options{Prefix: "x/", Readers: 2, GzipLevel: 1, NewNonce: func() string { return "n" }})
-	env := jobs.Env{Now: time.Now, Jitter: func() float64 { return 0 }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	env := jobs.Env{Now: time.Now, Jitter: func() float64 { return 0 }, Log: quiet}
 	jobs.NewRunner(s, x, env, jobs.RunnerOptions{Worker: "w", Slots: map[jobs.Lane]int{jobs.Large: 1}, Freed: func() {}}).
 		Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
 	if s.ending == nil {

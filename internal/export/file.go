@@ -18,12 +18,30 @@ import (
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// A part ends at the first member end at or beyond partSize. Two are in flight
-// while a third is filled.
-const (
-	partSize    = 16 << 20
-	partBuffers = 3
-)
+// partBuffers: two parts are in flight while a third is filled.
+const partBuffers = 3
+
+// partRule says how large parts are. A part ends at the first member end at or
+// beyond its size.
+type partRule struct {
+	least int64 // bytes; what an ordinary file has
+	aim   int64 // parts that a file of the planned size has at most
+	most  int64 // parts that a store takes
+}
+
+// s3Parts: 16 MiB up to 100 GiB. Beyond, the parts grow, and more than a third
+// of the 10,000 that S3 takes are left for a plan that was too low, and for the
+// gaps that resumed uploads leave.
+var s3Parts = partRule{least: 16 << 20, aim: 6000, most: 10000}
+
+// lineOverhead is what a line may have beside its large value, compressed.
+const lineOverhead = 256
+
+// size is that of a file's parts, in bytes. What is stored compressed in the
+// source is an upper estimate: gzip compresses better.
+func (r partRule) size(p jobs.Plan) int {
+	return int(max(r.least, (p.Stored+lineOverhead*p.Rows)/r.aim))
+}
 
 // file assembles members into the parts of one upload. add, seal and publish
 // are called by one goroutine after the other; commit runs beside add and seal.
@@ -36,6 +54,7 @@ type file struct {
 	fileHash, rawHash hash.Hash
 	total             jobs.Cut // so far, with no parts
 	cur               part
+	partSize          int
 	buffers           chan []byte
 	sealed            chan *part
 	parts             []jobs.Part // uploaded
@@ -45,6 +64,7 @@ type file struct {
 	allSkipped        []jobs.Skipped
 	allowSkipped      bool
 	skipped           []jobs.Skipped // since the last cut
+	proof             jobs.Proof
 }
 
 // part is a part of the upload, being filled or on its way.
@@ -63,6 +83,7 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
 		fileHash: sha256.New(), rawHash: sha256.New(),
 		total:      jobs.Cut{Version: jobs.CutVersion},
 		cur:        part{Part: jobs.Part{Number: 1}},
+		partSize:   e.parts.size(plan),
 		buffers:    make(chan []byte, partBuffers),
 		sealed:     make(chan *part, partBuffers),
 		membership: plan.Membership, planned: plan.Rows, allowSkipped: c.Job.AllowSkipped,
@@ -98,7 +119,7 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 	}
 	f.session.Wrote(f.total.Rows, f.total.BytesRaw, f.total.BytesStored)
 	f.session.Extend(streamLimit)
-	if len(f.cur.data) < partSize {
+	if len(f.cur.data) < f.partSize {
 		return nil
 	}
 	return f.send(ctx, c.endsRow)
@@ -126,7 +147,7 @@ func (f *file) append(ctx context.Context, member []byte) (err error) {
 			return err
 		}
 		if f.cur.data == nil {
-			f.cur.data = make([]byte, 0, partSize+2*chunkSize)
+			f.cur.data = make([]byte, 0, f.partSize+2*chunkSize)
 		}
 	}
 	f.cur.data = append(f.cur.data, member...)
@@ -137,6 +158,10 @@ func (f *file) append(ctx context.Context, member []byte) (err error) {
 
 // send closes the current part and starts its upload.
 func (f *file) send(ctx context.Context, isCut bool) error {
+	if int64(f.cur.Number) > f.e.parts.most {
+		return jobs.Permanent(jobs.CodeTooLarge, "The file would be larger than the object store takes. Ask for a shorter range of dates.",
+			false, fmt.Errorf("part %d", f.cur.Number))
+	}
 	if f.upload.ID == "" {
 		if err := f.begin(ctx); err != nil {
 			return err
@@ -276,7 +301,8 @@ func (f *file) publish(ctx context.Context) error {
 		return err
 	}
 	f.session.Step(jobs.Verifying, verifyLimit)
-	return f.e.bucket.Verify(ctx, f.upload.Key, f.parts)
+	f.proof, err = f.e.bucket.Verify(ctx, f.upload.Key, f.parts)
+	return err
 }
 
 func (f *file) result(filename string) jobs.Result {

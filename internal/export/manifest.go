@@ -53,6 +53,7 @@ type details struct {
 	ContextsCut int64           `json:"contexts_cut"`
 	BytesRaw    int64           `json:"bytes_raw"`
 	SHA256Raw   string          `json:"sha256_raw"`
+	VerifiedBy  jobs.Proof      `json:"verified_by"`
 	Parts       []jobs.Part     `json:"parts"`
 }
 
@@ -69,7 +70,7 @@ func (f *file) describe(ctx context.Context, j jobs.Job, r jobs.Result) error {
 			Version: manifestVersion, Project: j.Project, Kind: j.Kind, From: j.From, To: j.To, Membership: f.membership,
 			ColumnsLeft: j.Kind.LeftOut(), Rows: r.Rows, RowsPlanned: f.planned, Deleted: r.Deleted, Appeared: r.Appeared,
 			Skipped: append([]jobs.Skipped{}, f.allSkipped...), ContextsCut: r.ContextsCut,
-			BytesRaw: r.BytesRaw, SHA256Raw: r.SHA256Raw, Parts: f.parts,
+			BytesRaw: r.BytesRaw, SHA256Raw: r.SHA256Raw, VerifiedBy: f.proof, Parts: f.parts,
 		},
 	}
 	for _, c := range j.Kind.Columns() {

@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Window is a range of ids, After < id ≤ To, read in one transaction. Rows and
 // Stored (bytes as stored, TOAST compression included) are what the plan saw.
@@ -29,11 +32,27 @@ type Membership struct {
 }
 
 // Reading is what came of one window: how many rows it has, by a statement of
-// another shape than the one that read them, and which could not be read.
+// another shape than the one that read them, which could not be read, and how
+// long the source kept the reader waiting.
 type Reading struct {
 	Counted int64
 	Skipped []Skipped
+	Waited  time.Duration
 }
+
+// Rows takes the rows of a window.
+type Rows interface {
+	// Row takes one row, in the order of ids. Its bytes are only valid during
+	// the call.
+	Row(ctx context.Context, r Row) error
+	// Large is called before memory is taken for a row of more than LargeRow
+	// bytes, and may wait. The row may still fail to come.
+	Large(ctx context.Context) error
+}
+
+// LargeRow is the size in bytes beyond which a row passes through a worker
+// alone.
+const LargeRow = 32 << 20
 
 // Skipped is a row that could not be written, and the class of error it met.
 type Skipped struct {
@@ -51,6 +70,16 @@ type Part struct {
 	FirstID int64  `json:"first_id"`
 	LastID  int64  `json:"last_id"`
 }
+
+// Proof says by what a stored file was compared with what was sent.
+type Proof string
+
+// The proofs. Not every store tells a checksum of the whole object; each part's
+// entity tag was compared by the store itself when it joined them.
+const (
+	ByChecksum Proof = "crc32c"
+	BySize     Proof = "size_and_etags"
+)
 
 // CutVersion is the version of what a Cut holds. A checkpoint of another
 // version is not resumed: the export starts over.

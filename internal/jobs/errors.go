@@ -69,6 +69,7 @@ const (
 
 	CodeTooManyBadRows = "too_many_bad_rows"
 	CodeInconsistent   = "source_inconsistent"
+	CodeTooLarge       = "file_too_large"
 )
 
 // failureError is an error that an adapter has classified.
@@ -89,6 +90,12 @@ func Transient(code, message string, err error) error {
 // Permanent classifies err as one that the same attempt would meet again.
 func Permanent(code, message string, retryable bool, err error) error {
 	return &failureError{Failure{code, message, retryable}, false, err}
+}
+
+// IsTransient reports whether an adapter classified err as worth another attempt.
+func IsTransient(err error) bool {
+	var fe *failureError
+	return errors.As(err, &fe) && fe.transient
 }
 
 // failureOf gives the words for the row and whether to try again. An error that

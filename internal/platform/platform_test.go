@@ -1,6 +1,7 @@
 package platform_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,12 @@ func openSource(t *testing.T) (*platform.Source, *testenv.World) {
 	return s, w
 }
 
+// each takes rows by a function, large or not.
+type each func(jobs.Row) error
+
+func (f each) Row(_ context.Context, r jobs.Row) error { return f(r) }
+func (each) Large(context.Context) error               { return nil }
+
 func exec(t *testing.T, w *testenv.World, sql string, args ...any) {
 	t.Helper()
 	if _, err := w.Admin(t).Exec(t.Context(), sql, args...); err != nil {
@@ -36,14 +43,14 @@ func ids(t *testing.T, s *platform.Source, spec jobs.Spec, p jobs.Plan) (list []
 	t.Helper()
 	for _, w := range p.Windows {
 		n := 0
-		got, err := s.Read(t.Context(), spec, w, func(r jobs.Row) error {
+		got, err := s.Read(t.Context(), spec, w, each(func(r jobs.Row) error {
 			if len(r) != len(spec.Kind.Columns()) {
 				return fmt.Errorf("%d columns", len(r))
 			}
 			list = append(list, int64(binary.BigEndian.Uint64(r[0])))
 			n++
 			return nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,10 +234,10 @@ func TestDamagedRow(t *testing.T) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	var list []int64
-	got, err := s.Read(t.Context(), spec, p.Windows[0], func(r jobs.Row) error {
+	got, err := s.Read(t.Context(), spec, p.Windows[0], each(func(r jobs.Row) error {
 		list = append(list, int64(binary.BigEndian.Uint64(r[0])))
 		return nil
-	})
+	}))
 	if err != nil || fmt.Sprint(list) != "[1 2 3 4 6 8 9]" || got.Counted != 9 {
 		t.Errorf("%v %+v %v", list, got, err)
 	}
@@ -244,7 +251,7 @@ func TestReadReturnsTheCallersError(t *testing.T) {
 	s, w := openSource(t)
 	exec(t, w, `insert into "llm-convo-monitor" (course_name, convo) values ('mine', '1'), ('mine', '2')`)
 	own := errors.New("own")
-	_, err := s.Read(t.Context(), jobs.Spec{Project: "mine", Kind: jobs.Conversations}, jobs.Window{To: 100}, func(jobs.Row) error { return own })
+	_, err := s.Read(t.Context(), jobs.Spec{Project: "mine", Kind: jobs.Conversations}, jobs.Window{To: 100}, each(func(jobs.Row) error { return own }))
 	if err != own {
 		t.Errorf("%v", err)
 	}

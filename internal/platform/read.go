@@ -2,21 +2,20 @@ package platform
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// A window holds so many stored bytes, or rows, and then ends: small enough
-// for short transactions, large enough that their overhead does not count.
+// A window ends at windowStored stored bytes or at windowRows rows: small enough
+// for short transactions, large enough that their overhead does not count. A
+// row that would make it larger than windowMost has one of its own.
 const (
 	windowStored = 1 << 20
+	windowMost   = 4 << 20
 	windowRows   = 5000
 )
 
@@ -35,128 +34,55 @@ func (s *Source) Plan(ctx context.Context, spec jobs.Spec) (p jobs.Plan, err err
 		}
 		var id int64
 		var size *int64
-		var w jobs.Window
+		var w windows
 		_, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
-			if w.Rows == 0 && len(p.Windows) == 0 {
-				w.After = id - 1
+			if size == nil {
+				size = new(int64)
 			}
-			w.To, m.HighWater = id, id
-			w.Rows++
-			if size != nil {
-				w.Stored += *size
-			}
-			if w.Stored >= windowStored || w.Rows >= windowRows {
-				add(&p, w)
-				w = jobs.Window{After: id}
-			}
+			w.add(id, *size)
 			return nil
 		})
-		if w.Rows > 0 {
-			add(&p, w)
-		}
+		p.Windows, p.Rows, p.Stored, m.HighWater = w.end()
 		return err
 	})
 	return p, err
 }
 
-// Read hands every row of a window to f, in the order of ids, as the server
-// sent it. The next row is not asked for until f returns; an error of f comes
-// back as it is. A row that the server cannot read is named in the Reading, and
-// its neighbours are read one by one.
-func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, f func(jobs.Row) error) (r jobs.Reading, err error) {
-	v := &windowReader{spec: spec, last: w.After, to: w.To, give: f}
-	err = s.read(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, tables[spec.Kind].countSQL(), spec.Project, spec.From, spec.To, w.After, w.To).Scan(&r.Counted)
-		if err != nil {
-			return err
-		}
-		if err = v.rows(ctx, tx, w.After, w.To); badRow(err) {
-			r.Skipped, err = v.oneByOne(ctx, tx)
-		}
-		return err
-	})
-	if v.failed != nil {
-		return r, v.failed
-	}
-	return r, err
+// windows cuts a plan's rows, which come in the order of their ids.
+type windows struct {
+	list         []jobs.Window
+	cur          jobs.Window
+	rows, stored int64
 }
 
-// windowReader reads one window in one transaction.
-type windowReader struct {
-	spec   jobs.Spec
-	last   int64 // id handed on
-	to     int64
-	give   func(jobs.Row) error
-	failed error // of give
+func (w *windows) add(id, stored int64) {
+	if w.rows == 0 {
+		w.cur.After = id - 1
+	}
+	if w.cur.Rows > 0 && w.cur.Stored+stored > windowMost {
+		w.close()
+	}
+	w.cur.To = id
+	w.cur.Rows++
+	w.cur.Stored += stored
+	w.rows++
+	w.stored += stored
+	if w.cur.Stored >= windowStored || w.cur.Rows >= windowRows {
+		w.close()
+	}
 }
 
-// rows reads a range of ids below a savepoint, to which a statement that
-// meets a damaged row falls back.
-func (v *windowReader) rows(ctx context.Context, tx pgx.Tx, after, to int64) error {
-	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		formats := resultFormats(v.spec.Kind)
-		rows, err := tx.Query(ctx, tables[v.spec.Kind].windowSQL(), formats, v.spec.Project, v.spec.From, v.spec.To, after, to)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			row := rows.RawValues()
-			if v.failed = v.give(row); v.failed != nil {
-				return v.failed
-			}
-			v.last = int64(binary.BigEndian.Uint64(row[0]))
-		}
-		return rows.Err()
-	})
+func (w *windows) close() {
+	w.list = append(w.list, w.cur)
+	w.cur = jobs.Window{After: w.cur.To}
 }
 
-// oneByOne reads what is left of the window, each row by itself.
-func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) (skipped []jobs.Skipped, err error) {
-	rows, err := tx.Query(ctx, tables[v.spec.Kind].idsSQL(), v.spec.Project, v.spec.From, v.spec.To, v.last, v.to)
-	if err != nil {
-		return nil, err
+// end returns the windows, their rows and stored bytes, and the highest id.
+func (w *windows) end() (list []jobs.Window, rows, stored, highest int64) {
+	if w.cur.Rows > 0 {
+		w.close()
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		switch err := v.rows(ctx, tx, id-1, id); {
-		case badRow(err):
-			skipped = append(skipped, jobs.Skipped{ID: id, Reason: badReason(err)})
-		case err != nil:
-			return nil, err
-		}
-	}
-	return skipped, nil
-}
-
-// badReasons are the classes of SQLSTATE that speak of a row's own content.
-var badReasons = map[string]string{"22": "invalid_value", "54": "too_large", "XX": "damaged"}
-
-func badReason(err error) string {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || len(pg.Code) != 5 {
-		return ""
-	}
-	return badReasons[pg.Code[:2]]
-}
-
-func badRow(err error) bool { return badReason(err) != "" }
-
-// resultFormats asks for ids and times in binary, which need no parsing, and
-// for everything else as text, which passes through.
-func resultFormats(k jobs.Kind) pgx.QueryResultFormats {
-	var f pgx.QueryResultFormats
-	for _, c := range k.Columns() {
-		if c.Type == jobs.Int || c.Type == jobs.Time {
-			f = append(f, pgx.BinaryFormatCode)
-		} else {
-			f = append(f, pgx.TextFormatCode)
-		}
-	}
-	return f
+	return w.list, w.rows, w.stored, w.cur.After
 }
 
 // Estimate implements jobs.Estimator: the planner's rows times the table's
@@ -190,10 +116,4 @@ func plannedRows(explained []byte) (float64, error) {
 		return 0, err
 	}
 	return plans[0].Plan.Rows, nil
-}
-
-func add(p *jobs.Plan, w jobs.Window) {
-	p.Windows = append(p.Windows, w)
-	p.Rows += w.Rows
-	p.Stored += w.Stored
 }

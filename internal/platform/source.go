@@ -7,8 +7,11 @@ package platform
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
@@ -16,7 +19,14 @@ import (
 )
 
 // Source reads the platform's tables.
-type Source struct{ pool *pgxpool.Pool }
+type Source struct {
+	pool *pgxpool.Pool
+	wait time.Duration // how long one window may keep a reader waiting
+}
+
+// windowWait is the limit of a window. A server that needs longer for a few
+// megabytes is better asked again later.
+const windowWait = 2 * time.Minute
 
 // OpenSource makes a Source for the database at url, with at most conns
 // connections. It does not connect yet.
@@ -31,11 +41,19 @@ func OpenSource(ctx context.Context, url, application string, conns int) (*Sourc
 	cfg.MaxConns = int32(conns)
 	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	cfg.ConnConfig.RuntimeParams["application_name"] = application
+	cfg.ConnConfig.BuildContextWatcherHandler = cancelAtServer
+	cfg.BeforeConnect = installGate
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
 	}
-	return &Source{pool}, nil
+	return &Source{pool, windowWait}, nil
+}
+
+// cancelAtServer stops a statement where it runs when its context ends: a
+// connection that is merely closed leaves the server at work until it notices.
+func cancelAtServer(c *pgconn.PgConn) ctxwatch.Handler {
+	return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 2 * time.Second}
 }
 
 // Close ends all connections.
