@@ -222,6 +222,28 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// A connection that is lost costs a window, not the attempt.
+func TestSourceConnectionLost(t *testing.T) {
+	t.Parallel()
+	w := testenv.New(t)
+	fillBulky(t, w, 60)
+	p, via := behindProxy(t, w.SourceURL, 8<<20)
+	s := start(t, w, 0)
+	s.worker("SOURCE_DATABASE_URL=" + via)
+	id := s.create(demodata.DemoProject, conversations).ID
+	for range 2 {
+		rows := s.streaming(id).Progress.Rows
+		p.close()
+		p.open()
+		s.eventually("the export goes on", func() bool { j := s.get(id); return j.State == "succeeded" || j.Progress.Rows > rows })
+	}
+	j := s.succeed(id)
+	if j.Attempt != 1 {
+		t.Errorf("%d attempts", j.Attempt)
+	}
+	s.check(j, s.table(demodata.DemoProject))
+}
+
 func TestQueueRedisDown(t *testing.T) {
 	t.Parallel()
 	w := testenv.New(t)
