@@ -69,6 +69,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { boot.MigrateSoon(ctx, st, cfg, log); return nil })
+	g.Go(func() error { boot.TestStore(ctx, files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log); return nil })
 	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()

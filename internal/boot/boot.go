@@ -166,3 +166,29 @@ func OpenBucket(cfg config.Config) (*bucket.Bucket, error) {
 		AccessKeyID: cfg.S3AccessKeyID, SecretKey: cfg.S3SecretAccessKey, Bucket: cfg.S3Bucket,
 	})
 }
+
+// storeRetry is the pause between self-tests of the store until one succeeds.
+const storeRetry = 30 * time.Second
+
+// TestStore runs the store's self-test as soon as the store answers, and logs
+// what an operator should know.
+func TestStore(ctx context.Context, files *bucket.Bucket, key string, log *slog.Logger) {
+	for {
+		lacks, err := files.SelfTest(ctx, key)
+		for _, l := range lacks {
+			log.Warn("object store", "lack", l)
+		}
+		if err == nil {
+			log.Info("object store tested", "lacks", len(lacks))
+			return
+		}
+		if ctx.Err() == nil {
+			log.Error("object store self-test failed: exports will not succeed", "error", err)
+		}
+		select {
+		case <-time.After(storeRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

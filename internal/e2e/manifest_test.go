@@ -53,9 +53,10 @@ type manifest struct {
 			HighWater   int64  `json:"high_water_id"`
 			OpenWriters *int64 `json:"open_writers"`
 		}
-		Columns []string
-		Rows    int64
-		Parts   []struct {
+		Columns    []string
+		Rows       int64
+		VerifiedBy string `json:"verified_by"`
+		Parts      []struct {
 			Number, Bytes, Rows int64
 			FirstID             int64 `json:"first_id"`
 			LastID              int64 `json:"last_id"`
@@ -92,7 +93,7 @@ func TestManifest(t *testing.T) {
 	if r.Path != j.Result.Filename || r.Bytes != j.Result.Bytes || r.Hash != "sha256:"+j.Result.SHA256 || r.Compression != "gz" {
 		t.Errorf("resource %+v", r)
 	}
-	if e.Version != 1 || e.Project != demodata.DemoProject || e.From == nil || e.To != nil || e.Rows != int64(len(rows)) || len(e.Columns) != 6 {
+	if e.Version != 1 || e.Project != demodata.DemoProject || e.From == nil || e.To != nil || e.Rows != int64(len(rows)) || len(e.Columns) != 6 || e.VerifiedBy != "crc32c" {
 		t.Errorf("%+v", e)
 	}
 	in := e.Membership

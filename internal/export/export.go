@@ -118,7 +118,7 @@ func (e *Exporter) Discard(ctx context.Context, u jobs.Upload) error {
 	return e.bucket.Discard(ctx, u)
 }
 
-// key names an object by nothing that a person typed.
-func (e *Exporter) key(job, nonce string) string {
-	return e.opts.Prefix + "exports/" + job + "/" + nonce + "/data.jsonl.gz"
+// Key names an object by nothing that a person typed.
+func Key(prefix, job, nonce string) string {
+	return prefix + "exports/" + job + "/" + nonce + "/data.jsonl.gz"
 }

@@ -79,7 +79,7 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
 	nonce := e.opts.NewNonce()
 	f := &file{
 		e: e, session: s,
-		upload:   jobs.Upload{Nonce: nonce, Key: e.key(c.Fence.Job, nonce)},
+		upload:   jobs.Upload{Nonce: nonce, Key: Key(e.opts.Prefix, c.Fence.Job, nonce)},
 		fileHash: sha256.New(), rawHash: sha256.New(),
 		total:      jobs.Cut{Version: jobs.CutVersion},
 		cur:        part{Part: jobs.Part{Number: 1}},
