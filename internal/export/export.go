@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -94,6 +95,9 @@ func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (j
 	s.Planned(plan.Rows)
 
 	s.Step(jobs.Streaming, streamLimit)
+	// The buffers of an export are most of what a worker holds; the next one
+	// must not begin before they are gone.
+	defer debug.FreeOSMemory()
 	f := newFile(e, c, s, plan)
 	if err := e.stream(ctx, c.Job.Spec, plan, f); err != nil {
 		return jobs.Result{}, fmt.Errorf("stream: %w", err)

@@ -56,6 +56,7 @@ type file struct {
 	cur               part
 	partSize          int
 	buffers           chan []byte
+	made              int // buffers
 	sealed            chan *part
 	parts             []jobs.Part // uploaded
 	pending           []jobs.Part // uploaded since the last cut
@@ -87,9 +88,6 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
 		buffers:    make(chan []byte, partBuffers),
 		sealed:     make(chan *part, partBuffers),
 		membership: plan.Membership, planned: plan.Rows, allowSkipped: c.Job.AllowSkipped,
-	}
-	for range partBuffers {
-		f.buffers <- nil // made when first needed: most exports need one
 	}
 	return f
 }
@@ -143,17 +141,29 @@ func (f *file) reconcile(o outcome) error {
 
 func (f *file) append(ctx context.Context, member []byte) (err error) {
 	if f.cur.data == nil {
-		if f.cur.data, err = next(ctx, f.buffers); err != nil {
+		if f.cur.data, err = f.buffer(ctx); err != nil {
 			return err
-		}
-		if f.cur.data == nil {
-			f.cur.data = make([]byte, 0, f.partSize+2*chunkSize)
 		}
 	}
 	f.cur.data = append(f.cur.data, member...)
 	f.fileHash.Write(member)
 	f.total.BytesStored += int64(len(member))
 	return nil
+}
+
+// buffer takes one that an upload has given back. A new one is made only where
+// all are on their way: most exports need one, and a fast store keeps it at two.
+func (f *file) buffer(ctx context.Context) ([]byte, error) {
+	select {
+	case b := <-f.buffers:
+		return b, nil
+	default:
+	}
+	if f.made < partBuffers {
+		f.made++
+		return make([]byte, 0, f.partSize+2*chunkSize), nil
+	}
+	return next(ctx, f.buffers)
 }
 
 // send closes the current part and starts its upload.

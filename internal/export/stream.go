@@ -16,7 +16,11 @@ func (e *Exporter) stream(ctx context.Context, spec jobs.Spec, plan jobs.Plan, f
 	f.spawn = g.Go
 	work := make(chan *chunk)
 	for range runtime.GOMAXPROCS(0) {
-		g.Go(func() error { return compress(ctx, e.opts.GzipLevel, work) })
+		z, err := newCompressor(e.opts.GzipLevel)
+		if err != nil {
+			return err
+		}
+		g.Go(func() error { return z.run(ctx, work) })
 	}
 	var p pace
 	readers := make([]*reader, min(e.opts.Readers, max(1, len(plan.Windows))))

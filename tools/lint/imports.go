@@ -27,6 +27,7 @@ var layers = map[string]layer{
 
 	"internal/jobs":    {std: true},
 	"internal/pgfault": {},
+	"internal/deflate": {std: true},
 
 	"internal/store":    {imports: []string{"internal/jobs", "internal/pgfault"}},
 	"internal/platform": {imports: []string{"internal/jobs", "internal/pgfault"}},
@@ -35,7 +36,7 @@ var layers = map[string]layer{
 	"internal/auth":     {imports: []string{"internal/jobs"}},
 	"internal/notify":   {imports: []string{"internal/jobs"}},
 
-	"internal/export":  {imports: []string{"internal/jobs"}},
+	"internal/export":  {imports: []string{"internal/jobs", "internal/deflate"}},
 	"internal/worker":  {imports: []string{"internal/jobs", "internal/export"}},
 	"internal/api":     {imports: []string{"internal/jobs"}},
 	"internal/web":     {imports: []string{"internal/jobs"}},
