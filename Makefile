@@ -46,6 +46,11 @@ test: build tools ## every test, on real components, the service's with the race
 # has compiled instead of compiling an S3 server once more for the detector.
 gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json --
 
+.PHONY: bench
+bench: build ## measure an export against psql, gzip and the floor, on an idle machine; flags: ARGS='-size 64MB -runs 3'
+	go build -trimpath -o $(BIN)/ ./internal/bench
+	$(BIN)/devstack exec -- $(BIN)/bench $(ARGS)
+
 .PHONY: check
 check: format lint modules ## formatting, linters, go.mod in step with the code, modules as published
 

@@ -47,6 +47,7 @@ var layers = map[string]layer{
 	"internal/telemetry": {},
 	"internal/boot":      {imports: wiring},
 	"cmd":                {imports: wiring},
+	"internal/bench":     {imports: append([]string{"internal/demodata"}, wiring...)},
 
 	"internal/jsontest": {},
 	"internal/demodata": {imports: append([]string{"deploy", "internal/testenv"}, adapters...)},
@@ -85,12 +86,12 @@ var notInTests = []string{
 // one can be replaced in one place. Tests may use them to look behind a port.
 var drivers = map[string][]string{
 	"github.com/jackc/pgx": {
-		"internal/store", "internal/platform", "internal/pgfault", "internal/demodata", "internal/testenv",
+		"internal/store", "internal/platform", "internal/pgfault", "internal/demodata", "internal/testenv", "internal/bench",
 	},
 	"github.com/minio/minio-go":     {"internal/bucket", "internal/demodata", "internal/testenv"},
 	"github.com/hibiken/asynq":      {"internal/queue", "internal/demodata", "internal/testenv"},
 	"github.com/redis/go-redis":     {"internal/queue", "internal/platform", "internal/demodata", "internal/testenv"},
-	"github.com/klauspost/compress": {"internal/export"},
+	"github.com/klauspost/compress": {"internal/export", "internal/bench"},
 	"github.com/danielgtaylor/huma": {"internal/api"},
 }
 
