@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,14 +25,8 @@ import (
 
 func main() { boot.Main("worker", serve) }
 
-// gcPercent: a worker's memory is a few large buffers without pointers, which
-// cost the collector nothing to look at and much to leave lying about.
-const gcPercent = 10
-
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	export.CollectEarly()
 	slots := map[jobs.Lane]int{jobs.Large: cfg.WorkerConcurrency, jobs.Small: cfg.WorkerConcurrency}
 	st, err := store.Open(ctx, cfg.DatabaseURL, "bulkexport-worker")
 	if err != nil {

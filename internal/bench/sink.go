@@ -43,26 +43,26 @@ func (s *sink) write(name string, data []byte) error {
 }
 
 // Verify implements export.Bucket.
-func (s *sink) Verify(_ context.Context, _ string, parts []jobs.Part) error {
+func (s *sink) Verify(_ context.Context, _ string, parts []jobs.Part) (jobs.Proof, error) {
 	var want, got int64
 	for _, p := range parts {
 		want += p.Bytes
 	}
 	files, err := filesOf(s.dir)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, name := range files {
 		info, err := os.Stat(name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		got += info.Size()
 	}
 	if got != want {
-		return fmt.Errorf("the file has %d bytes, %d were sent", got, want)
+		return "", fmt.Errorf("the file has %d bytes, %d were sent", got, want)
 	}
-	return nil
+	return jobs.BySize, nil
 }
 
 // Discard implements export.Bucket; the bench removes the folder.

@@ -2,12 +2,7 @@ package export
 
 import (
 	"context"
-	"fmt"
-	"io"
 
-	"github.com/klauspost/compress/gzip"
-
-	"github.com/bulkexport/bulkexport/internal/deflate"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -54,38 +49,15 @@ func (c *chunk) recycle() {
 	c.home <- c
 }
 
-// Write appends to the compressed bytes.
-func (c *chunk) Write(p []byte) (int, error) {
-	c.gz = append(c.gz, p...)
-	return len(p), nil
-}
-
-var _ io.Writer = (*chunk)(nil)
-
-// compressor makes gzip members of one level; chunks of numbers have an encoder
-// of their own, which is smaller and faster than any level.
-type compressor struct {
-	text    *gzip.Writer
-	numbers deflate.Encoder
-}
-
-func newCompressor(level int) (*compressor, error) {
-	z, err := gzip.NewWriterLevel(io.Discard, level)
-	if err != nil {
-		return nil, fmt.Errorf("gzip level: %w", err)
-	}
-	return &compressor{text: z}, nil
-}
-
-// run makes members of the chunks that arrive, until work is closed.
-func (z *compressor) run(ctx context.Context, work <-chan *chunk) error {
+// compress makes members of the chunks that arrive, until work is closed.
+func compress(ctx context.Context, z *Compressor, work <-chan *chunk) (err error) {
 	for {
 		select {
 		case c, ok := <-work:
 			if !ok {
 				return nil
 			}
-			if err := z.member(c); err != nil {
+			if c.gz, err = z.Member(c.gz[:0], c.raw); err != nil {
 				return err
 			}
 			c.ready <- struct{}{}
@@ -93,20 +65,4 @@ func (z *compressor) run(ctx context.Context, work <-chan *chunk) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// member compresses a chunk into a gzip member of its own (RFC 1952, 2.2).
-func (z *compressor) member(c *chunk) error {
-	if deflate.Suits(c.raw) {
-		c.gz = z.numbers.Member(c.gz[:0], c.raw)
-		return nil
-	}
-	z.text.Reset(c)
-	if _, err := z.text.Write(c.raw); err != nil {
-		return fmt.Errorf("compress: %w", err)
-	}
-	if err := z.text.Close(); err != nil {
-		return fmt.Errorf("compress: %w", err)
-	}
-	return nil
 }

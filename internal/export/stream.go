@@ -16,11 +16,11 @@ func (e *Exporter) stream(ctx context.Context, spec jobs.Spec, plan jobs.Plan, f
 	f.spawn = g.Go
 	work := make(chan *chunk)
 	for range runtime.GOMAXPROCS(0) {
-		z, err := newCompressor(e.opts.GzipLevel)
+		z, err := NewCompressor(e.opts.GzipLevel)
 		if err != nil {
 			return err
 		}
-		g.Go(func() error { return z.run(ctx, work) })
+		g.Go(func() error { return compress(ctx, z, work) })
 	}
 	var p pace
 	readers := make([]*reader, min(e.opts.Readers, max(1, len(plan.Windows))))

@@ -91,7 +91,7 @@ var drivers = map[string][]string{
 	"github.com/minio/minio-go":     {"internal/bucket", "internal/demodata", "internal/testenv"},
 	"github.com/hibiken/asynq":      {"internal/queue", "internal/demodata", "internal/testenv"},
 	"github.com/redis/go-redis":     {"internal/queue", "internal/platform", "internal/demodata", "internal/testenv"},
-	"github.com/klauspost/compress": {"internal/export", "internal/bench"},
+	"github.com/klauspost/compress": {"internal/export"},
 	"github.com/danielgtaylor/huma": {"internal/api"},
 }
 
