@@ -250,13 +250,10 @@ func appendTime(b []byte, micros int64) []byte {
 		sec, rest = sec-1, rest+1e6
 	}
 	t := time.Unix(sec+pgEpoch, rest*1e3).UTC()
-	era := `+00:00"`
-	if y := t.Year(); y <= 0 {
-		t = time.Date(1-y, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-		era = `+00:00 BC"`
+	if y := t.Year(); y <= 0 { // the year 0 is 1 BC
+		return fmt.Appendf(b, `"%04d-%s+00:00 BC"`, 1-y, t.Format("01-02T15:04:05.000000"))
 	}
-	b = t.AppendFormat(append(b, '"'), "2006-01-02T15:04:05.000000")
-	return append(b, era...)
+	return t.AppendFormat(b, `"2006-01-02T15:04:05.000000+00:00"`)
 }
 
 // appendString writes text as a JSON string with the fewest escapes that

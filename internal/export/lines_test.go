@@ -65,6 +65,7 @@ func TestAppendTime(t *testing.T) {
 		math.MaxInt64:       `"infinity"`,
 		math.MinInt64:       `"-infinity"`,
 		-64464508800000000:  `"0044-03-15T00:00:00.000000+00:00 BC"`,
+		-63234950400000001:  `"0005-02-29T23:59:59.999999+00:00 BC"`, // a leap year, as 1 BC is one
 		9223371331199999999: `"294276-12-31T23:59:59.999999+00:00"`,
 	} {
 		if got := string(appendTime(nil, micros)); got != want {

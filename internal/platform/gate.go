@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"github.com/jackc/pgx/v5"
@@ -65,6 +66,10 @@ func installGate(_ context.Context, cfg *pgx.ConnConfig) error {
 	}
 	cfg.AfterConnect = func(_ context.Context, c *pgconn.PgConn) error {
 		c.CustomData()[gateKey] = g
+		// Others are not converted, or not without loss; JSON is UTF-8 (RFC 8259, 8.1).
+		if encoding := c.ParameterStatus("server_encoding"); encoding != "UTF8" {
+			return fmt.Errorf("its encoding is %s, UTF8 is needed", encoding)
+		}
 		return nil
 	}
 	return nil

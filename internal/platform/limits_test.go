@@ -3,10 +3,13 @@ package platform_test
 import (
 	"context"
 	"errors"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/platform"
 	"github.com/bulkexport/bulkexport/internal/testenv"
 )
 
@@ -149,4 +152,30 @@ func (a *asked) Row(context.Context, jobs.Row) error {
 func (a *asked) Large(context.Context) error {
 	*a.order = append(*a.order, "large")
 	return a.err
+}
+
+// Text that is not UTF-8 would make lines that are not JSON.
+func TestEncoding(t *testing.T) {
+	w := testenv.New(t)
+	const name = "latin"
+	db := w.Admin(t)
+	exec(t, w, `create database `+name+` template template0 encoding 'LATIN1' locale 'C'`)
+	t.Cleanup(func() {
+		if _, err := db.Exec(context.WithoutCancel(t.Context()), `drop database `+name+` with (force)`); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(w.AdminURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name
+	s, err := platform.OpenSource(t.Context(), u.String(), "test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "LATIN1") {
+		t.Errorf("%v", err)
+	}
 }
