@@ -24,6 +24,7 @@ func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows j
 		watch: startWatch(s.wait, func() { cancel(errSlowWindow) }),
 	}
 	err = s.read(ctx, func(tx pgx.Tx) error {
+		rows.Begin()
 		g := gateOf(tx)
 		g.permit = func() error { return v.outside(func() error { return rows.Large(ctx) }) }
 		defer func() { g.permit = nil }()
