@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the programs and the development stack, in .data/bin
@@ -41,6 +41,10 @@ test: build tools ## every test, on real components, the service's with the race
 	cd deploy/devstack && CGO_ENABLED=0 $(call gotest,devstack) -trimpath $(ARGS) ./...
 	cd tools && $(call gotest,tools) -trimpath $(ARGS) ./...
 	$(BIN)/tally $(RESULTS)/*.json
+
+.PHONY: bench-source
+bench-source: build ## what an export does to others on the platform's database; pgbench, some 10 minutes
+	$(BIN)/devstack exec -- deploy/pgbench/foreground.sh
 
 # The stack is there for development alone: its tests share what "make build"
 # has compiled instead of compiling an S3 server once more for the detector.

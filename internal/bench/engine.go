@@ -153,5 +153,6 @@ func readAll(ctx context.Context, kind jobs.Kind) (out outcome, err error) {
 // nowhere is where rows go that nobody takes.
 type nowhere struct{}
 
+func (nowhere) Begin()                              {}
 func (nowhere) Row(context.Context, jobs.Row) error { return nil }
 func (nowhere) Large(context.Context) error         { return nil }

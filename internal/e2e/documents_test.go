@@ -57,37 +57,42 @@ func TestDocuments(t *testing.T) {
 	if len(want) < 20 {
 		t.Fatalf("%d documents show nothing", len(want))
 	}
-	j := s.succeed(s.create(demodata.DemoProject, `{"kind":"documents"}`).ID)
+	s.checkDocuments(s.succeed(s.create(demodata.DemoProject, `{"kind":"documents"}`).ID), want)
+}
+
+// checkDocuments compares a finished export with the table.
+func (s *service) checkDocuments(j job, want []storedDocument) {
+	s.t.Helper()
 	if j.Result.Rows != int64(len(want)) || j.Result.Filename != demodata.DemoProject+"-documents.jsonl.gz" {
-		t.Errorf("%+v, want %d rows", j.Result, len(want))
+		s.t.Errorf("%+v, want %d rows", j.Result, len(want))
 	}
 	z, err := gzip.NewReader(bytes.NewReader(s.download(j.ID)))
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	r := bufio.NewReader(z)
 	for _, d := range want {
 		line, err := r.ReadBytes('\n')
 		if err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 		head, ok := bytes.CutSuffix(line, []byte(`,"contexts":`+d.contexts+"}\n"))
 		if !ok {
-			t.Fatalf("document %d: contexts came out changed", d.ID)
+			s.t.Fatalf("document %d: contexts came out changed", d.ID)
 		}
 		var got storedDocument
 		if err := json.Unmarshal(append(head, '}'), &got); err != nil {
-			t.Fatalf("document %d: %v", d.ID, err)
+			s.t.Fatalf("document %d: %v", d.ID, err)
 		}
 		got.contexts = d.contexts
 		if got.Created != nil && d.Created != nil && got.Created.Equal(*d.Created) {
 			got.Created = d.Created
 		}
 		if !reflect.DeepEqual(got, d) {
-			t.Errorf("document %d: %+v, want %+v", d.ID, got, d)
+			s.t.Errorf("document %d: %+v, want %+v", d.ID, got, d)
 		}
 	}
 	if rest, err := r.ReadBytes('\n'); err == nil {
-		t.Errorf("a line too many: %.100s", rest)
+		s.t.Errorf("a line too many: %.100s", rest)
 	}
 }

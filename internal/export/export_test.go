@@ -46,6 +46,7 @@ func (r rows) Plan(context.Context, jobs.Spec) (jobs.Plan, error) {
 }
 
 func (r rows) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, to jobs.Rows) (got jobs.Reading, err error) {
+	to.Begin()
 	for id := w.After + 1; id <= w.To && id <= int64(len(r.sizes)); id++ {
 		if id == r.failAt {
 			return got, errSource

@@ -22,6 +22,7 @@ type flaky struct {
 }
 
 func (f flaky) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, to jobs.Rows) (got jobs.Reading, err error) {
+	to.Begin()
 	for id := w.After + 1; id <= w.To && id <= int64(len(f.sizes)); id++ {
 		if n := f.breaks[id]; n != nil && n.Add(-1) >= 0 {
 			if f.gone != nil {
@@ -101,6 +102,7 @@ type giants struct {
 }
 
 func (g giants) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, to jobs.Rows) (got jobs.Reading, err error) {
+	to.Begin()
 	for id := w.After + 1; id <= w.To && id <= int64(len(g.sizes)); id++ {
 		got.Counted++
 		if err := g.hand(ctx, id, to); err != nil {
@@ -257,4 +259,35 @@ func (p planned) Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error) {
 	plan, err := p.rows.Plan(ctx, spec)
 	plan.Stored = p.stored
 	return plan, err
+}
+
+// scarce is a source with one connection for all readers.
+type scarce struct {
+	rows
+	conn chan struct{}
+}
+
+func (s scarce) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, to jobs.Rows) (jobs.Reading, error) {
+	s.conn <- struct{}{}
+	defer func() { <-s.conn }()
+	return s.rows.Read(ctx, spec, w, to)
+}
+
+// A reader that is ahead and full must not hold what the other one waits for.
+func TestReadersShareAConnection(t *testing.T) {
+	r := rows{sizes: repeat(45, 900<<10)} // a window has more than a reader's buffers take
+	x := exporter(scarce{r, make(chan struct{}, 1)}, &store{})
+	ends := make(chan jobs.Ending)
+	const exports = 6
+	for range exports {
+		go func() {
+			s := &store{}
+			ends <- runWith(t, x.For(s), s)
+		}()
+	}
+	for range exports {
+		if e := <-ends; e.State != jobs.Succeeded || e.Result.Rows != int64(len(r.sizes)) {
+			t.Errorf("%+v", e)
+		}
+	}
 }

@@ -22,6 +22,8 @@ type reader struct {
 	pool    chan *chunk
 	lines   *lineWriter
 	pace    *pace
+	order   *order
+	current int // window
 
 	bytes int64 // of lines, so far
 
@@ -37,9 +39,9 @@ type reader struct {
 	alone bool // holds the gate of large rows
 }
 
-func newReader(e *Exporter, s *jobs.Session, spec jobs.Spec, work chan<- *chunk, p *pace) *reader {
+func newReader(e *Exporter, s *jobs.Session, spec jobs.Spec, work chan<- *chunk, p *pace, o *order) *reader {
 	return &reader{
-		e: e, session: s, spec: spec, work: work, pace: p,
+		e: e, session: s, spec: spec, work: work, pace: p, order: o,
 		out: make(chan *chunk, readerSlots), pool: newChunks(readerSlots), turn: make(chan struct{}, 1),
 	}
 }
@@ -47,6 +49,10 @@ func newReader(e *Exporter, s *jobs.Session, spec jobs.Spec, work chan<- *chunk,
 func (r *reader) run(ctx context.Context, windows []jobs.Window, from, step int) error {
 	r.lines = newLineWriter(r.spec.Kind.Columns(), r.pool, func(c *chunk) error { return r.emit(ctx, c) })
 	for i := from; i < len(windows); i += step {
+		if err := r.order.wait(ctx, i); err != nil {
+			return err
+		}
+		r.current = i
 		before := r.bytes
 		got, err := r.window(ctx, windows[i])
 		if err != nil {
@@ -62,6 +68,9 @@ func (r *reader) run(ctx context.Context, windows []jobs.Window, from, step int)
 	}
 	return nil
 }
+
+// Begin implements jobs.Rows: the window holds a connection from now on.
+func (r *reader) Begin() { r.order.begun(r.current) }
 
 // restarts are the pauses before a window is read again whose connection was
 // lost: together they outlast a server's restart. Then the attempt ends, which

@@ -23,10 +23,11 @@ func (e *Exporter) stream(ctx context.Context, spec jobs.Spec, plan jobs.Plan, f
 		g.Go(func() error { return compress(ctx, z, work) })
 	}
 	var p pace
+	o := order{changed: make(chan struct{})}
 	readers := make([]*reader, min(e.opts.Readers, max(1, len(plan.Windows))))
 	rg, rctx := errgroup.WithContext(ctx)
 	for i := range readers {
-		r := newReader(e, f.session, spec, work, &p)
+		r := newReader(e, f.session, spec, work, &p, &o)
 		readers[i] = r
 		rg.Go(func() error { return r.run(rctx, plan.Windows, i, len(readers)) })
 	}

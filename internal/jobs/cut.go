@@ -42,6 +42,8 @@ type Reading struct {
 
 // Rows takes the rows of a window.
 type Rows interface {
+	// Begin is called when the window has its transaction, before any row.
+	Begin()
 	// Row takes one row, in the order of ids. Its bytes are only valid during
 	// the call.
 	Row(ctx context.Context, r Row) error

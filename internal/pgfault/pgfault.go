@@ -29,8 +29,9 @@ func Transient(err error) bool {
 }
 
 // transientState knows the classes of SQLSTATE (PostgreSQL, appendix A):
-// connection, rollback by contention, resources, operator intervention, and
-// 25006, a write to a server that is read-only.
+// connection, which includes all that pgbouncer says; rollback by contention,
+// which includes a replica that cancels a statement to go on with its recovery;
+// resources; operator intervention.
 func transientState(code string) bool {
 	if len(code) != 5 {
 		return false
@@ -39,7 +40,16 @@ func transientState(code string) bool {
 	case "08", "40", "53", "57":
 		return true
 	}
-	return code == "25006"
+	switch code {
+	case
+		"25006", // a write to a server that has become read-only
+		"25P03", // idle in transaction for too long
+		"25P04", // in a transaction for too long
+		"55P03", // a lock was not to be had within lock_timeout
+		"72000": // the snapshot is too old
+		return true
+	}
+	return false
 }
 
 // Bare is err without anything that Postgres quotes from a row or a statement:

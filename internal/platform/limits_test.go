@@ -144,6 +144,8 @@ type asked struct {
 	err   error
 }
 
+func (a *asked) Begin() {}
+
 func (a *asked) Row(context.Context, jobs.Row) error {
 	*a.order = append(*a.order, "row")
 	return nil

@@ -29,6 +29,7 @@ func openSource(t *testing.T) (*platform.Source, *testenv.World) {
 type each func(jobs.Row) error
 
 func (f each) Row(_ context.Context, r jobs.Row) error { return f(r) }
+func (each) Begin()                                    {}
 func (each) Large(context.Context) error               { return nil }
 
 func exec(t *testing.T, w *testenv.World, sql string, args ...any) {

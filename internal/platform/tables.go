@@ -9,6 +9,8 @@ type table struct {
 	name  string // quoted where need be; the row is called t
 	size  string // stored bytes of a row's large value, without reading it
 	items string // in the order of jobs.Kind.Columns
+	// fence lets a window's statements see nothing but its range of ids.
+	fence bool
 }
 
 var tables = map[jobs.Kind]table{
@@ -20,9 +22,11 @@ var tables = map[jobs.Kind]table{
 	jobs.Documents: {
 		name: `documents`,
 		size: `pg_column_size(t.contexts)`,
+		// The offset keeps the join a look-up by key: without statistics it would
+		// scan all groups for each document.
 		items: `t.id, t.created_at, t.course_name, t.s3_path, t.readable_filename, t.url, t.base_url,
-			(select coalesce(json_agg(g.name order by g.name collate "C"), '[]') from documents_doc_groups m
-			 join doc_groups g on g.id = m.doc_group_id where m.document_id = t.id),
+			(select coalesce(json_agg(g.name order by g.name collate "C"), '[]') from documents_doc_groups m,
+			 lateral (select name from doc_groups where id = m.doc_group_id offset 0) g where m.document_id = t.id),
 			t.contexts`,
 	},
 }
@@ -36,10 +40,36 @@ func (t table) planSQL() string {
 	return `select t.id, ` + t.size + ` from ` + t.name + ` t where ` + members + ` order by t.id`
 }
 
-// windowSQL bounds the ids on both sides: a LIMIT instead of the upper bound
-// would make the planner sort the whole tail where it has no statistics.
+// dense is how many ids may lie in a window for each row of the project for it
+// to be read by ids alone.
+const dense = 100
+
+// in is the table as the statements of a window see it. Without statistics the
+// planner takes any index for as good as the ids, and one on the project alone
+// makes each window read the whole project. So windows that are full of the
+// project's rows leave it no choice. In one that has few of them such an index
+// is the better way, and costs little at worst.
+func (t table) in(w jobs.Window) table {
+	t.fence = w.To-w.After <= dense*w.Rows
+	return t
+}
+
+// window is what the statements of a window read, with its bounds at $4 and $5.
+// The ids are bounded on both sides: a LIMIT instead of the upper bound would
+// make the planner sort the whole tail where it has no statistics. The dates
+// stand in coalesce so that no index on them is taken: the plan made use of
+// them already, and the window lies within them.
+func (t table) window() string {
+	const bounds, dated = `t.id > $4 and t.id <= $5`, ` t.course_name = $1
+	and ($2::timestamptz is null or coalesce(t.created_at >= $2, false)) and ($3::timestamptz is null or coalesce(t.created_at < $3, false))`
+	if t.fence {
+		return `(select * from ` + t.name + ` t where ` + bounds + ` offset 0) t where` + dated
+	}
+	return t.name + ` t where` + dated + ` and ` + bounds
+}
+
 func (t table) windowSQL() string {
-	return `select ` + t.items + ` from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
+	return `select ` + t.items + ` from ` + t.window() + ` order by t.id`
 }
 
 // membershipSQL tells the time and how many transactions have changed the table
@@ -54,12 +84,12 @@ func (t table) membershipSQL() string {
 // countSQL counts a window by another way than windowSQL reads it: without an
 // order, so that a broken index is found out, and without large values.
 func (t table) countSQL() string {
-	return `select count(*) from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5`
+	return `select count(*) from ` + t.window()
 }
 
 // idsSQL names the rows of a window that holds one which cannot be read.
 func (t table) idsSQL() string {
-	return `select t.id from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
+	return `select t.id from ` + t.window() + ` order by t.id`
 }
 
 // estimateSQL gives the table's stored bytes, TOAST included, for each row that

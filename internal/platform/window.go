@@ -20,14 +20,15 @@ func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows j
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	v := &windowReader{
-		spec: spec, last: w.After, to: w.To, rows: rows,
+		spec: spec, table: tables[spec.Kind].in(w), last: w.After, to: w.To, rows: rows,
 		watch: startWatch(s.wait, func() { cancel(errSlowWindow) }),
 	}
 	err = s.read(ctx, func(tx pgx.Tx) error {
+		rows.Begin()
 		g := gateOf(tx)
 		g.permit = func() error { return v.outside(func() error { return rows.Large(ctx) }) }
 		defer func() { g.permit = nil }()
-		err := tx.QueryRow(ctx, tables[spec.Kind].countSQL(), spec.Project, spec.From, spec.To, w.After, w.To).Scan(&r.Counted)
+		err := tx.QueryRow(ctx, v.table.countSQL(), spec.Project, spec.From, spec.To, w.After, w.To).Scan(&r.Counted)
 		if err != nil {
 			return err
 		}
@@ -51,6 +52,7 @@ var errSlowWindow = errors.New("a window took longer than its limit")
 // windowReader reads one window in one transaction.
 type windowReader struct {
 	spec   jobs.Spec
+	table  table
 	last   int64 // id handed on
 	to     int64
 	rows   jobs.Rows
@@ -71,7 +73,7 @@ func (v *windowReader) outside(f func() error) error {
 func (v *windowReader) read(ctx context.Context, tx pgx.Tx, after, to int64) error {
 	return pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		formats := resultFormats(v.spec.Kind)
-		rows, err := tx.Query(ctx, tables[v.spec.Kind].windowSQL(), formats, v.spec.Project, v.spec.From, v.spec.To, after, to)
+		rows, err := tx.Query(ctx, v.table.windowSQL(), formats, v.spec.Project, v.spec.From, v.spec.To, after, to)
 		if err != nil {
 			return err
 		}
@@ -89,7 +91,7 @@ func (v *windowReader) read(ctx context.Context, tx pgx.Tx, after, to int64) err
 
 // oneByOne reads what is left of the window, each row by itself.
 func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) (skipped []jobs.Skipped, err error) {
-	rows, err := tx.Query(ctx, tables[v.spec.Kind].idsSQL(), v.spec.Project, v.spec.From, v.spec.To, v.last, v.to)
+	rows, err := tx.Query(ctx, v.table.idsSQL(), v.spec.Project, v.spec.From, v.spec.To, v.last, v.to)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +99,7 @@ func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) (skipped []jobs.
 	if err != nil {
 		return nil, err
 	}
+	v.table = v.table.in(jobs.Window{To: 1, Rows: 1})
 	for _, id := range ids {
 		switch err := v.read(ctx, tx, id-1, id); {
 		case badRow(err):
