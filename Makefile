@@ -55,6 +55,13 @@ bench: build ## measure an export against psql, gzip and the floor, on an idle m
 	go build -trimpath -o $(BIN)/ ./internal/bench
 	$(BIN)/devstack exec -- $(BIN)/bench $(ARGS)
 
+# One after the other, each on one core, beside whatever else runs.
+FUZZTIME := 10m
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10m)
+	grep -rno '^func Fuzz[A-Za-z]*' --include='*_test.go' internal | while IFS=: read -r file _ func; do \
+		nice go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 ./$$(dirname $$file); done
+
 .PHONY: check
 check: format lint modules ## formatting, linters, go.mod in step with the code, modules as published
 
