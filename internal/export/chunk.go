@@ -10,7 +10,7 @@ import (
 // of size against one stream, and keep the buffers small.
 const (
 	chunkSize   = 768 << 10
-	readerSlots = 6 // chunks a reader may hold
+	readerSlots = 4 // chunks a reader may hold
 )
 
 // chunk is a buffer of lines on its way to a gzip member: whole rows, or a

@@ -54,7 +54,7 @@ func (z *Compressor) Write(p []byte) (int, error) {
 
 // gcPercent: what a worker holds are a few large buffers without pointers, which
 // cost the collector nothing to look at and much to leave lying about.
-const gcPercent = 10
+const gcPercent = 5
 
 // CollectEarly sets the garbage collector of a process that exports, unless
 // GOGC does.
