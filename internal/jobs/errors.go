@@ -120,5 +120,9 @@ var (
 // worker that gets it stops at once and changes nothing more.
 var ErrFenced = errors.New("the job is no longer this attempt's")
 
+// ErrUploadGone is what the store answers when an upload, or one of its parts,
+// is no longer there: it was completed, aborted or removed meanwhile.
+var ErrUploadGone = errors.New("the upload is gone")
+
 // ErrCancelRequested is what End answers to a success that came too late.
 var ErrCancelRequested = errors.New("cancel was requested before the end")

@@ -183,6 +183,15 @@ type Fence struct {
 type Claim struct {
 	Job   Job
 	Fence Fence
+	// Resume is where an earlier attempt got to; nil: from the start.
+	Resume *Resume
 	// Abandoned is an upload of an earlier attempt that this one does not resume.
 	Abandoned *Upload
+}
+
+// Resume is an upload and its last cut, with all parts and all skipped rows
+// since the start of the file.
+type Resume struct {
+	Upload Upload
+	Cut    Cut
 }

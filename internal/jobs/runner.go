@@ -136,6 +136,10 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, phase: Planning,
 		until: claimed.Add(planLimit), held: claimed.Add(Lease), failures: c.Job.Failures,
 	}
+	if c.Resume != nil {
+		s.upload = &c.Resume.Upload
+		log.Info("export is resumed", "rows", c.Resume.Cut.Rows, "parts", len(c.Resume.Cut.Parts), "complete", c.Resume.Cut.Final)
+	}
 	ctx, cancel := context.WithCancelCause(r.base)
 	var beats sync.WaitGroup
 	stopBeats, beatsDone := context.WithCancel(context.WithoutCancel(ctx))

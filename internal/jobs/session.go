@@ -20,6 +20,7 @@ type Session struct {
 	held     time.Time // the lease is surely ours until then, by the local clock
 	progress Progress
 	first    time.Time // when the first row of this attempt came
+	base     int64     // rows that were there before
 	failures int
 	upload   *Upload
 }
@@ -52,11 +53,11 @@ func (s *Session) Wrote(rows, raw, stored int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first.IsZero() {
-		s.first = s.now()
+		s.first, s.base = s.now(), rows
 	}
 	s.progress.Rows, s.progress.BytesRaw, s.progress.BytesStored = rows, raw, stored
 	if d := s.now().Sub(s.first).Seconds(); d > 0 {
-		s.progress.RowsPerSecond = float64(rows) / d
+		s.progress.RowsPerSecond = float64(rows-s.base) / d
 	}
 }
 

@@ -113,15 +113,15 @@ func TestLostLease(t *testing.T) {
 	}
 	// A lease lost after a checkpoint costs nothing.
 	must(t, f.BeginUpload(t.Context(), c.Fence, jobs.Upload{Nonce: "n", Key: "k"}))
-	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion, Rows: 7, Parts: []jobs.Part{{Number: 1}}}))
 	lose()
 	if j := f.get(c.Fence.Job); j.State != jobs.Queued || j.Failures != 0 {
 		t.Fatalf("%+v", j)
 	}
 	for n := 1; n <= jobs.MaxFailures; n++ {
 		reclaim()
-		if c.Abandoned == nil || c.Abandoned.Nonce != "n" {
-			t.Fatal("the earlier upload is forgotten")
+		if c.Resume == nil || c.Resume.Upload.Nonce != "n" || c.Resume.Cut.Rows != 7 || len(c.Resume.Cut.Parts) != 1 || c.Abandoned != nil {
+			t.Fatalf("the checkpoint is forgotten: %+v", c)
 		}
 		lose()
 		j := f.get(c.Fence.Job)
