@@ -100,14 +100,15 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) (*file, error) {
 	return f, nil
 }
 
-// restore sets the file to the state of a cut.
+// restore sets the file to the state of a cut. A hash that another version of
+// Go saved, and this one cannot read, leaves nothing to go on from.
 func (f *file) restore(r jobs.Resume) error {
 	for _, h := range []struct {
 		hash  hash.Hash
 		state []byte
 	}{{f.fileHash, r.Cut.FileHash}, {f.rawHash, r.Cut.RawHash}} {
 		if err := h.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(h.state); err != nil {
-			return fmt.Errorf("restore hash: %w", err)
+			return fmt.Errorf("%w: %w", jobs.ErrUploadGone, err)
 		}
 	}
 	f.upload, f.total, f.parts, f.allSkipped = r.Upload, r.Cut, r.Cut.Parts, r.Cut.Skipped
