@@ -195,7 +195,13 @@ func TestWorkerDrains(t *testing.T) {
 		t.Errorf("handed back as %s", j.State)
 	}
 	s.worker()
-	s.check(s.succeed(id), s.table(demodata.DemoProject))
+	j := s.succeed(id)
+	s.check(j, s.table(demodata.DemoProject))
+	a := s.get(id).Attempts
+	if len(a) != 2 || a[0].Outcome != "drained" || a[1].Outcome != "succeeded" || a[0].Worker == a[1].Worker ||
+		a[1].DurationSeconds == nil || a[1].Rows != j.Result.Rows {
+		t.Errorf("attempts %+v", a)
+	}
 }
 
 func TestCancel(t *testing.T) {

@@ -119,7 +119,7 @@ func (e *Exporter) attempt(ctx context.Context, c jobs.Claim, s *jobs.Session) (
 // write reads what is not in the file yet, and ends it.
 func (e *Exporter) write(ctx context.Context, spec jobs.Spec, f *file) error {
 	f.session.Step(jobs.Planning, planLimit)
-	plan, err := e.source.Plan(ctx, spec, f.rest())
+	plan, err := e.plan(ctx, spec, f)
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
@@ -132,6 +132,22 @@ func (e *Exporter) write(ctx context.Context, spec jobs.Spec, f *file) error {
 		return fmt.Errorf("stream: %w", err)
 	}
 	return f.finish(ctx)
+}
+
+// plan gives up when the worker is to stop: half a plan is of no use.
+func (e *Exporter) plan(ctx context.Context, spec jobs.Spec, f *file) (jobs.Plan, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if _, err := next(ctx, f.session.Draining()); err == nil {
+			cancel(jobs.ErrDrained)
+		}
+	}()
+	plan, err := e.source.Plan(ctx, spec, f.rest())
+	if errors.Is(context.Cause(ctx), jobs.ErrDrained) {
+		return plan, jobs.ErrDrained
+	}
+	return plan, err
 }
 
 // discard removes an earlier attempt's upload before its name is forgotten.

@@ -28,12 +28,13 @@ type partRule struct {
 	least int64 // bytes; what an ordinary file has
 	aim   int64 // parts that a file of the planned size has at most
 	most  int64 // parts that a store takes
+	drain int   // bytes; what a worker that stops still sends
 }
 
 // s3Parts: 16 MiB up to 100 GiB. Beyond, the parts grow, and more than a third
 // of the 10,000 that S3 takes are left for a plan that was too low, and for the
-// gaps that resumed uploads leave.
-var s3Parts = partRule{least: 16 << 20, aim: 6000, most: 10000}
+// gaps that resumed uploads leave. S3 takes no part below 5 MiB but the last.
+var s3Parts = partRule{least: 16 << 20, aim: 6000, most: 10000, drain: 5 << 20}
 
 // lineOverhead is what a line may have beside its large value, compressed.
 const lineOverhead = 256
@@ -54,6 +55,7 @@ const partGap = 16
 type file struct {
 	e       *Exporter
 	session *jobs.Session
+	endsRow bool // what is added so far
 	upload  jobs.Upload
 	spawn   func(func() error) // runs an upload beside the stream
 
@@ -175,6 +177,7 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 	}
 	f.session.Wrote(f.total.Rows, f.total.BytesRaw, f.total.BytesStored)
 	f.session.Extend(streamLimit)
+	f.endsRow = c.endsRow
 	if len(f.cur.data) < f.partSize {
 		return nil
 	}
@@ -317,6 +320,21 @@ func (f *file) commit(ctx context.Context) error {
 		}
 		f.pending = nil
 	}
+}
+
+// drain stops the file at a cut: what fills a part that the store takes becomes
+// one, less is dropped. It waits until what was sent has its checkpoints.
+func (f *file) drain(ctx context.Context, committed <-chan struct{}) error {
+	if f.endsRow && len(f.cur.data) >= f.e.parts.drain {
+		if err := f.send(ctx, true); err != nil {
+			return err
+		}
+	}
+	close(f.sealed)
+	if _, err := next(ctx, committed); err != nil {
+		return err
+	}
+	return jobs.ErrDrained
 }
 
 // seal sends the last part of a multipart upload. A smaller file stays in its

@@ -190,7 +190,8 @@ func (r *reader) emit(ctx context.Context, c *chunk) error {
 	}
 }
 
-// assemble hands the chunks of the next window to f.
+// assemble hands the chunks of the next window to f, or stops between two of
+// them with jobs.ErrDrained.
 func (r *reader) assemble(ctx context.Context, f *file) error {
 	r.begun.Add(1)
 	select {
@@ -198,9 +199,18 @@ func (r *reader) assemble(ctx context.Context, f *file) error {
 	default:
 	}
 	for {
-		c, err := next(ctx, r.out)
-		if err != nil {
-			return err
+		select {
+		case <-f.session.Draining():
+			return jobs.ErrDrained
+		default:
+		}
+		var c *chunk
+		select {
+		case c = <-r.out:
+		case <-f.session.Draining():
+			return jobs.ErrDrained
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		if _, err := next(ctx, c.ready); err != nil {
 			return err

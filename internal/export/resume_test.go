@@ -33,7 +33,8 @@ type world struct {
 	objects map[string][]byte
 	plans   []jobs.Range
 	between func() // the first two attempts
-	starts  int    // of uploads
+	drained error
+	starts  int // of uploads
 }
 
 var errKilled = errors.New("the worker is dead")
@@ -213,15 +214,8 @@ func (d damaged) Read(ctx context.Context, _ jobs.Spec, w jobs.Window, to jobs.R
 // again runs attempts until one ends well.
 func (w *world) again(t *testing.T, src export.Source, least int64) {
 	t.Helper()
-	x := export.New(src, w, export.Options{
-		Prefix: "x/", Readers: 2, GzipLevel: 1, Log: quiet,
-		NewNonce: func() string { return fmt.Sprint("n", w.attempt) },
-	})
-	x.LimitParts(least, 1000, 1000)
-	env := jobs.Env{Now: time.Now, Jitter: func() float64 { return 0 }, Log: quiet}
 	for range 4 {
-		jobs.NewRunner(w, x, env, jobs.RunnerOptions{Worker: "w", Slots: map[jobs.Lane]int{jobs.Large: 1}, Freed: func() {}}).
-			Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
+		w.runner(src, least).Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
 		if w.ending != nil && w.ending.State == jobs.Succeeded {
 			w.object = w.objects[w.upload.Key]
 			return
@@ -229,6 +223,16 @@ func (w *world) again(t *testing.T, src export.Source, least int64) {
 		w.dead, w.killAt = false, 0
 	}
 	t.Fatalf("no attempt succeeded: %+v", w.ending)
+}
+
+func (w *world) runner(src export.Source, least int64) *jobs.Runner {
+	x := export.New(src, w, export.Options{
+		Prefix: "x/", Readers: 2, GzipLevel: 1, Log: quiet,
+		NewNonce: func() string { return fmt.Sprint("n", w.attempt) },
+	})
+	x.LimitParts(least, 1000, 1000)
+	env := jobs.Env{Now: time.Now, Jitter: func() float64 { return 0 }, Log: quiet}
+	return jobs.NewRunner(w, x, env, jobs.RunnerOptions{Worker: "w", Slots: map[jobs.Lane]int{jobs.Large: 1}, Freed: func() {}})
 }
 
 func newWorld(t *testing.T, killAt int, after bool) *world {
@@ -380,4 +384,57 @@ func (s shrinking) Plan(ctx context.Context, spec jobs.Spec, in jobs.Range) (job
 
 func (s shrinking) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, to jobs.Rows) (jobs.Reading, error) {
 	return s.now().Read(ctx, spec, w, to)
+}
+
+// A worker that stops makes a cut of what it has, if that fills a part, and
+// costs the job nothing.
+func TestDrainMakesACut(t *testing.T) {
+	for name, c := range map[string]struct {
+		least int64
+		cut   bool
+	}{"enough for a part": {900 << 10, true}, "too little for a part": {8 << 20, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 0, false)
+				d := resumable(w)
+				src := &stopping{damaged: d, at: 290}
+				runner := w.runner(src, c.least)
+				src.stop = func() { go func() { w.drained = runner.Drain(context.Background()) }() }
+				began := time.Now()
+				runner.Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
+				if e := w.ending; e.State != jobs.Queued || e.Failures != 0 || e.Failure != nil || time.Since(began) > time.Second {
+					t.Fatalf("%+v after %v", e, time.Since(began))
+				}
+				if (w.resume != nil) != c.cut || (c.cut && w.resume.LastID < 200) {
+					t.Errorf("handed back at %+v", w.resume)
+				}
+				synctest.Wait()
+				if w.drained != nil {
+					t.Error(w.drained)
+				}
+				w.again(t, d, c.least)
+				w.wantOnce(d)
+			})
+		})
+	}
+}
+
+// stopping is a source that gives no row from one on, once the worker was told
+// to stop.
+type stopping struct {
+	damaged
+	at   int64
+	stop func()
+}
+
+func (s *stopping) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, to jobs.Rows) (jobs.Reading, error) {
+	if w.To < s.at {
+		return s.damaged.Read(ctx, spec, w, to)
+	}
+	if w.After < s.at {
+		synctest.Wait() // all before is in the file
+		s.stop()
+	}
+	<-ctx.Done()
+	return jobs.Reading{}, ctx.Err()
 }

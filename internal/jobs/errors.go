@@ -113,8 +113,11 @@ func failureOf(err error) (f Failure, transient bool) {
 var (
 	errLost     = errors.New("the lease was lost")
 	errCanceled = errors.New("cancel was requested")
-	errDrained  = errors.New("the worker is stopping")
 )
+
+// ErrDrained is what an Exporter answers that stopped because Session.Draining
+// said so, at its last cut.
+var ErrDrained = errors.New("the worker is stopping")
 
 // ErrFenced is what a fenced write answers when the row has moved on: the
 // worker that gets it stops at once and changes nothing more.

@@ -13,6 +13,7 @@ type Session struct {
 	fence    Fence
 	lease    time.Duration
 	now      func() time.Time
+	draining <-chan struct{}
 
 	mu       sync.Mutex
 	phase    Phase
@@ -40,6 +41,10 @@ func (s *Session) Extend(limit time.Duration) {
 	defer s.mu.Unlock()
 	s.until = s.now().Add(limit)
 }
+
+// Draining is closed when the worker is to stop: the Exporter makes a cut of
+// what it has and returns ErrDrained. An upload that completes goes on.
+func (s *Session) Draining() <-chan struct{} { return s.draining }
 
 // Planned tells how many rows will come.
 func (s *Session) Planned(rows int64) {

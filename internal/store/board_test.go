@@ -85,6 +85,9 @@ func TestDispatchWaitsForNextAt(t *testing.T) {
 	if j := f.get(c.Fence.Job); j.Phase != jobs.Retrying || j.NextAt == nil || j.Failures != 1 || j.Failure != nil {
 		t.Errorf("%+v", j)
 	}
+	if a := f.get(c.Fence.Job).Attempts; len(a) != 1 || a[0].Outcome != "retried" || a[0].Code == "" {
+		t.Errorf("the attempt and its error are not kept: %+v", a)
+	}
 	if got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1}); len(got) != 0 {
 		t.Error("dispatched before its time")
 	}
@@ -136,8 +139,13 @@ func TestLostLease(t *testing.T) {
 	if n := f.count(`select count(*) from bulkexport.outbox where outcome = 'failed'`); n != 1 {
 		t.Errorf("%d mails", n)
 	}
-	if n := f.count(`select count(*) from bulkexport.attempts where outcome = 'lost'`); n != jobs.MaxFailures+1 {
-		t.Errorf("%d lost attempts", n)
+	if len(j.Attempts) != jobs.MaxFailures+1 {
+		t.Fatalf("%d attempts", len(j.Attempts))
+	}
+	for i, a := range j.Attempts {
+		if a.Number != i+1 || a.Outcome != "lost" || a.Worker == "" || a.EndedAt == nil || a.EndedAt.Before(a.StartedAt) {
+			t.Errorf("attempt %d: %+v", i+1, a)
+		}
 	}
 }
 
