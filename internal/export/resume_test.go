@@ -325,17 +325,23 @@ func (w *world) wantBehindCut() (resumed int) {
 
 // An upload that is gone, for whatever reason, costs a new start, not the job.
 func TestUploadGoneStartsOver(t *testing.T) {
-	for name, lose := range map[string]func(w *world){
-		"aborted":                     func(w *world) { clear(w.uploads) },
-		"completed and deleted":       func(w *world) { clear(w.uploads); clear(w.objects) },
-		"another object at its place": func(w *world) { clear(w.uploads); w.objects[w.upload.Key] = []byte("other") },
-		"a hash of another make":      func(w *world) { w.resume.FileHash = []byte("x") },
+	undisturbed := newWorld(t, 0, false)
+	undisturbed.again(t, resumable(undisturbed), 512<<10)
+	completed := undisturbed.calls - 4 // then it is verified, two objects are put beside it, and the attempt ends
+	for name, c := range map[string]struct {
+		killAt int
+		lose   func(w *world)
+	}{
+		"aborted":                     {9, func(w *world) { clear(w.uploads) }},
+		"completed and deleted":       {completed, func(w *world) { clear(w.objects) }},
+		"another object at its place": {completed, func(w *world) { w.objects[w.upload.Key] = []byte("other") }},
+		"a hash of another make":      {9, func(w *world) { w.resume.FileHash = []byte("x") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, 9, true)
+				w := newWorld(t, c.killAt, true)
 				src := resumable(w)
-				w.between = func() { lose(w) }
+				w.between = func() { c.lose(w) }
 				w.again(t, src, 512<<10)
 				w.wantOnce(src)
 				if len(w.uploads) > 0 || w.starts != 2 {
@@ -349,14 +355,14 @@ func TestUploadGoneStartsOver(t *testing.T) {
 // Rows that went or came while nobody exported are told.
 func TestResumeReconciles(t *testing.T) {
 	for name, c := range map[string]struct{ rows, deleted, appeared int64 }{
-		"gone": {290, 10, 0}, "none": {300, 0, 0},
+		"gone": {290, 10, 0}, "none": {300, 0, 0}, "new ones, which are not members": {300 + 20, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 9, true)
-				whole := rows{sizes: repeat(300, 8<<10)}
+				whole := rows{sizes: repeat(300+20, 8<<10)}
 				w.again(t, shrinking{whole, w, c.rows}, 512<<10)
-				if got := *w.ending.Result; got.Rows != c.rows || got.Deleted != c.deleted || got.Appeared != c.appeared {
+				if got := *w.ending.Result; got.Rows != min(c.rows, 300) || got.Deleted != c.deleted || got.Appeared != c.appeared {
 					t.Errorf("%+v", got)
 				}
 			})
@@ -364,7 +370,7 @@ func TestResumeReconciles(t *testing.T) {
 	}
 }
 
-// shrinking has fewer rows from the second attempt on.
+// shrinking has 300 rows, and fewer or more from the second attempt on.
 type shrinking struct {
 	rows
 	w    *world
@@ -375,7 +381,7 @@ func (s shrinking) now() rows {
 	if s.w.attempt > 1 {
 		return rows{sizes: s.sizes[:s.left]}
 	}
-	return s.rows
+	return rows{sizes: s.sizes[:300]}
 }
 
 func (s shrinking) Plan(ctx context.Context, spec jobs.Spec, in jobs.Range) (jobs.Plan, error) {

@@ -149,6 +149,25 @@ func TestLostLease(t *testing.T) {
 	}
 }
 
+// What another version of the service left is no point to go on from.
+func TestClaimOfAnUnknownCheckpoint(t *testing.T) {
+	f := open(t)
+	f.heartbeat("w", 1, 0)
+	c := f.claimed("a")
+	must(t, f.BeginUpload(t.Context(), c.Fence, jobs.Upload{Nonce: "n", Key: "k"}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion + 1}))
+	f.exec(`update bulkexport.jobs set lease_until = now() - interval '1 second' where id = $1`, c.Fence.Job)
+	ticket := f.dispatch(jobs.DispatchRules{ProjectSlots: 1})[0]
+	again, ok, err := f.Claim(t.Context(), ticket, "w", lease)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if again.Resume != nil || again.Abandoned == nil || again.Abandoned.Nonce != "n" {
+		t.Errorf("resumed: %+v", again)
+	}
+}
+
 func TestLostLeaseOfACanceledJob(t *testing.T) {
 	f := open(t)
 	c := f.claimed("a")
