@@ -171,9 +171,14 @@ func TestWorkerKilled(t *testing.T) {
 	s.streaming(id)
 	db := w.Admin(t)
 	s.eventually("there is a checkpoint", func() bool {
+		if state := s.get(id).State; state != "running" && state != "queued" {
+			t.Fatalf("the export is over already: %s", state)
+		}
 		var n int
-		err := db.QueryRow(t.Context(), `select count(*) from bulkexport.checkpoints where not final`).Scan(&n)
-		return err == nil && n > 0
+		if err := db.QueryRow(t.Context(), `select count(*) from bulkexport.checkpoints where not final`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
 	})
 	first.kill()
 	second := s.worker()

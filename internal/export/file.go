@@ -45,6 +45,10 @@ func (r partRule) size(p jobs.Plan) int {
 	return int(max(r.least, (p.Stored+lineOverhead*p.Rows)/r.aim))
 }
 
+// memberOverhead is what a member may have beyond its raw bytes, where they
+// cannot be compressed at all.
+const memberOverhead = 4 << 10
+
 // partGap is how many part numbers a resumed upload leaves out: parts of the
 // worker that was given up may still arrive under the next few.
 const partGap = 16
@@ -179,6 +183,10 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 	f.session.Extend(streamLimit)
 	f.endsRow = c.endsRow
 	if len(f.cur.data) < f.partSize {
+		return nil
+	}
+	// A row that ends soon makes the part's end a cut.
+	if !c.endsRow && cap(f.cur.data)-len(f.cur.data) > chunkSize+memberOverhead {
 		return nil
 	}
 	return f.send(ctx, c.endsRow)
