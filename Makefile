@@ -62,6 +62,10 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 	grep -rno '^func Fuzz[A-Za-z]*' --include='*_test.go' internal | while IFS=: read -r file _ func; do \
 		nice go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 ./$$(dirname $$file); done
 
+.PHONY: mutants
+mutants: build tools ## take one protection out at a time and show that a test notices; one of them: ARGS=no-part-gap
+	$(BIN)/devstack exec -- $(BIN)/mutants $(ARGS)
+
 .PHONY: check
 check: format lint modules ## formatting, linters, go.mod in step with the code, modules as published
 

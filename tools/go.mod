@@ -35,6 +35,7 @@ require (
 
 tool (
 	github.com/bulkexport/bulkexport/tools/lint
+	github.com/bulkexport/bulkexport/tools/mutants
 	github.com/bulkexport/bulkexport/tools/tally
 	golang.org/x/tools/cmd/goimports
 	gotest.tools/gotestsum

@@ -27,6 +27,7 @@ type Job struct {
 	Progress      Progress   `json:"progress"`
 	Result        *Result    `json:"result" doc:"Only when succeeded"`
 	Error         *Failure   `json:"error" doc:"Only when failed"`
+	Attempts      []Attempt  `json:"attempts,omitempty" doc:"The last fifty, oldest first; not in lists"`
 	Links         Links      `json:"links"`
 }
 
@@ -70,6 +71,20 @@ type Failure struct {
 	Retryable bool   `json:"retryable" doc:"Whether asking for the export again may help"`
 }
 
+// Attempt is one run of a job on a worker. There are several when a worker was
+// lost or stopped, or a dependency failed.
+type Attempt struct {
+	Attempt         int        `json:"attempt"`
+	Worker          string     `json:"worker"`
+	StartedAt       time.Time  `json:"started_at"`
+	EndedAt         *time.Time `json:"ended_at"`
+	DurationSeconds *float64   `json:"duration_seconds" doc:"null while it runs"`
+	Outcome         string     `json:"outcome" enum:"running,succeeded,failed,canceled,retried,drained,lost"`
+	Rows            int64      `json:"rows" doc:"Rows in the file when it ended, with those of earlier attempts"`
+	Code            string     `json:"code,omitempty" doc:"Of the error that ended it"`
+	Message         string     `json:"message,omitempty"`
+}
+
 // Links are the job's addresses.
 type Links struct {
 	Self     string `json:"self"`
@@ -105,9 +120,26 @@ func (s *server) show(j jobs.Job) Job {
 			v.Result.SkippedRows[i] = Row(row)
 		}
 	}
+	for _, a := range j.Attempts {
+		v.Attempts = append(v.Attempts, attempt(j, a))
+	}
 	if j.State == jobs.Failed && j.Failure != nil {
 		v.Error = &Failure{j.Failure.Code, j.Failure.Message, j.Failure.Retryable}
 	}
+	return v
+}
+
+func attempt(j jobs.Job, a jobs.Attempt) Attempt {
+	v := Attempt{
+		Attempt: a.Number, Worker: a.Worker, StartedAt: a.StartedAt.UTC(), Outcome: a.Outcome,
+		Rows: a.Rows, Code: a.Code, Message: a.Message,
+	}
+	if a.EndedAt == nil {
+		v.Outcome, v.Rows = "running", j.Progress.Rows
+		return v
+	}
+	ended, seconds := a.EndedAt.UTC(), a.EndedAt.Sub(a.StartedAt).Seconds()
+	v.EndedAt, v.DurationSeconds = &ended, &seconds
 	return v
 }
 

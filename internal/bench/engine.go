@@ -132,7 +132,7 @@ func readAll(ctx context.Context, kind jobs.Kind) (out outcome, err error) {
 	}
 	defer source.Close()
 	spec := jobs.Spec{Project: demodata.DemoProject, Kind: kind}
-	plan, err := source.Plan(ctx, spec)
+	plan, err := source.Plan(ctx, spec, jobs.All)
 	if err != nil {
 		return out, err
 	}
@@ -153,6 +153,7 @@ func readAll(ctx context.Context, kind jobs.Kind) (out outcome, err error) {
 // nowhere is where rows go that nobody takes.
 type nowhere struct{}
 
-func (nowhere) Begin()                              {}
-func (nowhere) Row(context.Context, jobs.Row) error { return nil }
-func (nowhere) Large(context.Context) error         { return nil }
+func (nowhere) Begin()                                   {}
+func (nowhere) Row(context.Context, jobs.Row) error      { return nil }
+func (nowhere) Skip(context.Context, jobs.Skipped) error { return nil }
+func (nowhere) Large(context.Context) error              { return nil }

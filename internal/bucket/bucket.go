@@ -128,7 +128,8 @@ func (b *Bucket) Put(ctx context.Context, key, contentType string, p jobs.Part, 
 }
 
 // Verify compares the object that stands at key now with the parts that were
-// sent: its size, and its checksum where the store tells one.
+// sent: its size, and its checksum where the store tells one. It is
+// jobs.ErrUploadGone where no object stands, or another.
 func (b *Bucket) Verify(ctx context.Context, key string, parts []jobs.Part) (jobs.Proof, error) {
 	info, err := b.core.StatObject(ctx, b.cfg.Bucket, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
@@ -139,7 +140,7 @@ func (b *Bucket) Verify(ctx context.Context, key string, parts []jobs.Part) (job
 		size += p.Bytes
 	}
 	if info.Size != size {
-		return "", mismatch(fmt.Errorf("object has %d bytes, %d were sent", info.Size, size))
+		return "", mismatch(fmt.Sprintf("object has %d bytes, %d were sent", info.Size, size))
 	}
 	// A composite checksum ends in the number of parts; one of the whole object does not.
 	sum, _, composite := strings.Cut(info.ChecksumCRC32C, "-")
@@ -147,13 +148,14 @@ func (b *Bucket) Verify(ctx context.Context, key string, parts []jobs.Part) (job
 		return jobs.BySize, nil
 	}
 	if want := parts[0].CRC32C; (!composite && sum != want) || (composite && sum != compositeSum(parts)) {
-		return "", mismatch(errors.New("object has another checksum than what was sent"))
+		return "", mismatch("object has another checksum than what was sent")
 	}
 	return jobs.ByChecksum, nil
 }
 
-func mismatch(err error) error {
-	return jobs.Transient(jobs.CodeStore, "The file that the object store kept is not the one that was sent.", err)
+func mismatch(how string) error {
+	return jobs.Transient(jobs.CodeStore, "The file that the object store kept is not the one that was sent.",
+		fmt.Errorf("%w: %s", jobs.ErrUploadGone, how))
 }
 
 // Discard aborts an upload and deletes its object and what stands beside it.
@@ -220,6 +222,10 @@ func classify(err error) error {
 		}
 	default:
 		err = fmt.Errorf("object store: %s (%d)", res.Code, res.StatusCode)
+		switch res.Code {
+		case minio.NoSuchUpload, minio.NoSuchKey, minio.InvalidPart:
+			err = fmt.Errorf("%w: %w", jobs.ErrUploadGone, err)
+		}
 	}
 	return jobs.Transient(jobs.CodeStore, "The object store did not answer as it should.",
 		&jobs.Unavailable{Dependency: "the object store", Err: err})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -168,11 +169,28 @@ func TestWorkerKilled(t *testing.T) {
 	first := s.worker()
 	id := s.create(demodata.DemoProject, conversations).ID
 	s.streaming(id)
+	db := w.Admin(t)
+	s.eventually("there is a checkpoint", func() bool {
+		if state := s.get(id).State; state != "running" && state != "queued" {
+			t.Fatalf("the export is over already: %s", state)
+		}
+		var n int
+		if err := db.QueryRow(t.Context(), `select count(*) from bulkexport.checkpoints where not final`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	})
 	first.kill()
-	s.worker()
+	second := s.worker()
 	j := s.succeed(id)
 	if j.Attempt != 2 || j.Result.Bytes < 2*partSize {
 		t.Errorf("%d attempts, %d bytes: want 2, and several parts", j.Attempt, j.Result.Bytes)
+	}
+	if a := s.get(id).Attempts; len(a) != 2 || a[0].Outcome != "lost" || a[1].Outcome != "succeeded" {
+		t.Errorf("attempts %+v", a)
+	}
+	if !strings.Contains(second.log.String(), "export is resumed") {
+		t.Error("the second worker did not go on from the checkpoint")
 	}
 	s.check(j, s.table(demodata.DemoProject))
 }
@@ -195,7 +213,13 @@ func TestWorkerDrains(t *testing.T) {
 		t.Errorf("handed back as %s", j.State)
 	}
 	s.worker()
-	s.check(s.succeed(id), s.table(demodata.DemoProject))
+	j := s.succeed(id)
+	s.check(j, s.table(demodata.DemoProject))
+	a := s.get(id).Attempts
+	if len(a) != 2 || a[0].Outcome != "drained" || a[1].Outcome != "succeeded" || a[0].Worker == a[1].Worker ||
+		a[1].DurationSeconds == nil || a[1].Rows != j.Result.Rows {
+		t.Errorf("attempts %+v", a)
+	}
 }
 
 func TestCancel(t *testing.T) {

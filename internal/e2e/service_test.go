@@ -251,7 +251,12 @@ type job struct {
 		} `json:"skipped_rows"`
 		Deleted, Appeared int64
 	}
-	Error *struct{ Code, Message string }
+	Error    *struct{ Code, Message string }
+	Attempts []struct {
+		Outcome, Worker string
+		Rows            int64
+		DurationSeconds *float64 `json:"duration_seconds"`
+	}
 }
 
 func (s *service) decode(a answer) (j job) {

@@ -20,19 +20,15 @@ type chunk struct {
 	gz          []byte
 	rows        int64 // that end in this chunk
 	first, last int64 // their ids
+	skipped     []jobs.Skipped
+	upTo        int64 // id of its last row, written or skipped
 	contextsCut int64
 	endsRow     bool
 	endsWindow  bool
-	window      outcome // where it ends a window
+	change      int64 // rows that its window had more than planned; fewer if negative
 
 	ready chan struct{} // gz is complete
 	home  chan *chunk   // the reader that owns it
-}
-
-// outcome is what a window had beside its rows.
-type outcome struct {
-	skipped []jobs.Skipped
-	change  int64 // rows more than planned; fewer if negative
 }
 
 func newChunks(n int) chan *chunk {

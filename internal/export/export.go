@@ -13,6 +13,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -25,7 +26,7 @@ import (
 
 // Source is the platform's database. Read hands over the rows of a window.
 type Source interface {
-	Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error)
+	Plan(ctx context.Context, spec jobs.Spec, in jobs.Range) (jobs.Plan, error)
 	Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows jobs.Rows) (jobs.Reading, error)
 }
 
@@ -87,26 +88,66 @@ func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (j
 	if c.Abandoned != nil {
 		e.discard(ctx, *c.Abandoned)
 	}
-	s.Step(jobs.Planning, planLimit)
-	plan, err := e.source.Plan(ctx, c.Job.Spec)
-	if err != nil {
-		return jobs.Result{}, fmt.Errorf("plan: %w", err)
+	result, err := e.attempt(ctx, c, s)
+	if c.Resume != nil && errors.Is(err, jobs.ErrUploadGone) {
+		e.opts.Log.Warn("the upload is gone: the export starts over", "job", c.Fence.Job)
+		e.discard(ctx, c.Resume.Upload)
+		c.Resume = nil
+		return e.attempt(ctx, c, s)
 	}
-	s.Planned(plan.Rows)
+	return result, err
+}
 
-	s.Step(jobs.Streaming, streamLimit)
-	// The buffers of an export are most of what a worker holds; the next one
-	// must not begin before they are gone.
-	defer debug.FreeOSMemory()
-	f := newFile(e, c, s, plan)
-	if err := e.stream(ctx, c.Job.Spec, plan, f); err != nil {
-		return jobs.Result{}, fmt.Errorf("stream: %w", err)
+// attempt goes on from the claim's cut, or from the start.
+func (e *Exporter) attempt(ctx context.Context, c jobs.Claim, s *jobs.Session) (jobs.Result, error) {
+	f, err := newFile(e, c, s)
+	if err != nil {
+		return jobs.Result{}, err
+	}
+	if !f.total.Final {
+		if err := e.write(ctx, c.Job.Spec, f); err != nil {
+			return jobs.Result{}, err
+		}
 	}
 	if err := f.publish(ctx); err != nil {
 		return jobs.Result{}, fmt.Errorf("publish: %w", err)
 	}
 	result := f.result(jobs.Filename(c.Job.Spec))
 	return result, f.describe(ctx, c.Job, result)
+}
+
+// write reads what is not in the file yet, and ends it.
+func (e *Exporter) write(ctx context.Context, spec jobs.Spec, f *file) error {
+	f.session.Step(jobs.Planning, planLimit)
+	plan, err := e.plan(ctx, spec, f)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	f.planned(plan)
+	f.session.Step(jobs.Streaming, streamLimit)
+	// The buffers of an export are most of what a worker holds; the next one
+	// must not begin before they are gone.
+	defer debug.FreeOSMemory()
+	if err := e.stream(ctx, spec, plan, f); err != nil {
+		return fmt.Errorf("stream: %w", err)
+	}
+	return f.finish(ctx)
+}
+
+// plan gives up when the worker is to stop: half a plan is of no use.
+func (e *Exporter) plan(ctx context.Context, spec jobs.Spec, f *file) (jobs.Plan, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		if _, err := next(ctx, f.session.Draining()); err == nil {
+			cancel(jobs.ErrDrained)
+		}
+	}()
+	plan, err := e.source.Plan(ctx, spec, f.rest())
+	if errors.Is(context.Cause(ctx), jobs.ErrDrained) {
+		return plan, jobs.ErrDrained
+	}
+	return plan, err
 }
 
 // discard removes an earlier attempt's upload before its name is forgotten.

@@ -31,15 +31,17 @@ type rows struct {
 
 var errSource = errors.New("the source failed")
 
-func (r rows) Plan(context.Context, jobs.Spec) (jobs.Plan, error) {
-	p := jobs.Plan{Rows: int64(len(r.sizes))}
-	for i := range r.sizes {
-		if i%7 == 0 {
-			p.Windows = append(p.Windows, jobs.Window{After: int64(i)})
+func (r rows) Plan(_ context.Context, _ jobs.Spec, in jobs.Range) (jobs.Plan, error) {
+	var p jobs.Plan
+	for id := max(0, in.After) + 1; id <= min(in.To, int64(len(r.sizes))); id++ {
+		if p.Rows%7 == 0 {
+			p.Windows = append(p.Windows, jobs.Window{After: id - 1})
 		}
 		w := &p.Windows[len(p.Windows)-1]
-		w.To, w.Rows = int64(i+1), w.Rows+1
+		w.To, w.Rows = id, w.Rows+1
+		p.Rows++
 	}
+	p.Membership.HighWater = int64(len(r.sizes))
 	// A window whose rows were all deleted since the plan.
 	p.Windows = append(p.Windows, jobs.Window{After: int64(len(r.sizes)), To: int64(len(r.sizes) + 10)})
 	return p, nil

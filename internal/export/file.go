@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -27,12 +28,13 @@ type partRule struct {
 	least int64 // bytes; what an ordinary file has
 	aim   int64 // parts that a file of the planned size has at most
 	most  int64 // parts that a store takes
+	drain int   // bytes; what a worker that stops still sends
 }
 
 // s3Parts: 16 MiB up to 100 GiB. Beyond, the parts grow, and more than a third
 // of the 10,000 that S3 takes are left for a plan that was too low, and for the
-// gaps that resumed uploads leave.
-var s3Parts = partRule{least: 16 << 20, aim: 6000, most: 10000}
+// gaps that resumed uploads leave. S3 takes no part below 5 MiB but the last.
+var s3Parts = partRule{least: 16 << 20, aim: 6000, most: 10000, drain: 5 << 20}
 
 // lineOverhead is what a line may have beside its large value, compressed.
 const lineOverhead = 256
@@ -43,11 +45,21 @@ func (r partRule) size(p jobs.Plan) int {
 	return int(max(r.least, (p.Stored+lineOverhead*p.Rows)/r.aim))
 }
 
-// file assembles members into the parts of one upload. add, seal and publish
-// are called by one goroutine after the other; commit runs beside add and seal.
+// memberOverhead is what a member may have beyond its raw bytes, where they
+// cannot be compressed at all.
+const memberOverhead = 4 << 10
+
+// partGap is how many part numbers a resumed upload leaves out: parts of the
+// worker that was given up may still arrive under the next few.
+const partGap = 16
+
+// file assembles members into the parts of one upload. add, seal, finish and
+// publish are called by one goroutine after the other; commit runs beside add
+// and seal.
 type file struct {
 	e       *Exporter
 	session *jobs.Session
+	endsRow bool // what is added so far
 	upload  jobs.Upload
 	spawn   func(func() error) // runs an upload beside the stream
 
@@ -60,11 +72,10 @@ type file struct {
 	sealed            chan *part
 	parts             []jobs.Part // uploaded
 	pending           []jobs.Part // uploaded since the last cut
-	membership        jobs.Membership
-	planned           int64
 	allSkipped        []jobs.Skipped
 	allowSkipped      bool
 	skipped           []jobs.Skipped // since the last cut
+	whole             *part          // the file, where it is not uploaded in parts
 	proof             jobs.Proof
 }
 
@@ -76,20 +87,71 @@ type part struct {
 	done chan struct{}
 }
 
-func newFile(e *Exporter, c jobs.Claim, s *jobs.Session, plan jobs.Plan) *file {
-	nonce := e.opts.NewNonce()
+// newFile is an empty file under a new name, or the one to go on with.
+func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) (*file, error) {
 	f := &file{
 		e: e, session: s,
-		upload:   jobs.Upload{Nonce: nonce, Key: Key(e.opts.Prefix, c.Fence.Job, nonce)},
 		fileHash: sha256.New(), rawHash: sha256.New(),
-		total:      jobs.Cut{Version: jobs.CutVersion},
-		cur:        part{Part: jobs.Part{Number: 1}},
-		partSize:   e.parts.size(plan),
-		buffers:    make(chan []byte, partBuffers),
-		sealed:     make(chan *part, partBuffers),
-		membership: plan.Membership, planned: plan.Rows, allowSkipped: c.Job.AllowSkipped,
+		total:        jobs.Cut{Version: jobs.CutVersion},
+		cur:          part{Part: jobs.Part{Number: 1}},
+		buffers:      make(chan []byte, partBuffers),
+		sealed:       make(chan *part, partBuffers),
+		allowSkipped: c.Job.AllowSkipped,
 	}
-	return f
+	if c.Resume != nil {
+		return f, f.restore(*c.Resume)
+	}
+	nonce := e.opts.NewNonce()
+	f.upload = jobs.Upload{Nonce: nonce, Key: Key(e.opts.Prefix, c.Fence.Job, nonce)}
+	return f, nil
+}
+
+// restore sets the file to the state of a cut. A hash that another version of
+// Go saved, and this one cannot read, leaves nothing to go on from.
+func (f *file) restore(r jobs.Resume) error {
+	for _, h := range []struct {
+		hash  hash.Hash
+		state []byte
+	}{{f.fileHash, r.Cut.FileHash}, {f.rawHash, r.Cut.RawHash}} {
+		if err := h.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(h.state); err != nil {
+			return fmt.Errorf("%w: %w", jobs.ErrUploadGone, err)
+		}
+	}
+	f.upload, f.total, f.parts, f.allSkipped = r.Upload, r.Cut, r.Cut.Parts, r.Cut.Skipped
+	f.total.Parts, f.total.Skipped = nil, nil
+	if n := len(f.parts); n > 0 {
+		f.cur.Number = f.parts[n-1].Number + 1 + partGap
+	}
+	f.session.Planned(f.total.Planned)
+	f.session.Wrote(f.total.Rows, f.total.BytesRaw, f.total.BytesStored)
+	return nil
+}
+
+// resumed reports whether the file has a beginning.
+func (f *file) resumed() bool { return len(f.parts) > 0 }
+
+// rest is what is not in the file yet.
+func (f *file) rest() jobs.Range {
+	if !f.resumed() {
+		return jobs.All
+	}
+	return jobs.Range{After: f.total.LastID, To: f.total.Membership.HighWater}
+}
+
+// planned takes the plan of what is not in the file yet. Membership was fixed
+// by the first one; what came or went since then, in the rows that it saw and
+// that are not written, is only known as a difference.
+func (f *file) planned(p jobs.Plan) {
+	t := &f.total
+	if f.resumed() {
+		left := t.Planned - (t.Rows + t.SkippedRows - t.Appeared + t.Deleted)
+		t.Appeared += max(0, p.Rows-left)
+		t.Deleted += max(0, left-p.Rows)
+	} else {
+		t.Membership, t.Planned = p.Membership, p.Rows
+	}
+	f.partSize = f.e.parts.size(p)
+	f.session.Planned(t.Planned)
 }
 
 // add appends a chunk's member to the file.
@@ -98,15 +160,17 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 	f.total.Rows += c.rows
 	f.total.BytesRaw += int64(len(c.raw))
 	f.total.ContextsCut += c.contextsCut
+	if c.rows > 0 || len(c.skipped) > 0 {
+		f.total.LastID = c.upTo
+	}
 	if c.rows > 0 {
-		f.total.LastID = c.last
 		if f.cur.Rows == 0 {
 			f.cur.FirstID = c.first
 		}
 		f.cur.Rows += c.rows
 		f.cur.LastID = c.last
 	}
-	if err := f.reconcile(c.window); err != nil {
+	if err := f.reconcile(c); err != nil {
 		return err
 	}
 	// A window without rows leaves no empty member behind.
@@ -117,24 +181,30 @@ func (f *file) add(ctx context.Context, c *chunk) error {
 	}
 	f.session.Wrote(f.total.Rows, f.total.BytesRaw, f.total.BytesStored)
 	f.session.Extend(streamLimit)
+	f.endsRow = c.endsRow
 	if len(f.cur.data) < f.partSize {
+		return nil
+	}
+	// A row that ends soon makes the part's end a cut.
+	if !c.endsRow && cap(f.cur.data)-len(f.cur.data) > chunkSize+memberOverhead {
 		return nil
 	}
 	return f.send(ctx, c.endsRow)
 }
 
-// reconcile notes what a window had beside its rows. More than 1 % of rows
-// that cannot be read end the export, unless the person allowed it.
-func (f *file) reconcile(o outcome) error {
-	f.total.SkippedRows += int64(len(o.skipped))
-	f.total.Deleted += max(0, -o.change)
-	f.total.Appeared += max(0, o.change)
-	f.skipped = append(f.skipped, o.skipped...)
-	f.allSkipped = append(f.allSkipped, o.skipped...)
-	if f.total.SkippedRows*100 > f.planned && f.total.SkippedRows > 0 && !f.allowSkipped {
+// reconcile notes what a chunk and its window had beside rows. More than 1 % of
+// rows that cannot be read end the export, unless the person allowed it.
+func (f *file) reconcile(c *chunk) error {
+	t := &f.total
+	t.SkippedRows += int64(len(c.skipped))
+	t.Deleted += max(0, -c.change)
+	t.Appeared += max(0, c.change)
+	f.skipped = append(f.skipped, c.skipped...)
+	f.allSkipped = append(f.allSkipped, c.skipped...)
+	if t.SkippedRows*100 > t.Planned && t.SkippedRows > 0 && !f.allowSkipped {
 		return jobs.Permanent(jobs.CodeTooManyBadRows,
 			"More than 1 % of the rows cannot be read from the platform's database. Ask with allow_skipped to get the others.",
-			false, fmt.Errorf("%d of %d rows cannot be read", f.total.SkippedRows, f.planned))
+			false, fmt.Errorf("%d of %d rows cannot be read", t.SkippedRows, t.Planned))
 	}
 	return nil
 }
@@ -260,6 +330,21 @@ func (f *file) commit(ctx context.Context) error {
 	}
 }
 
+// drain stops the file at a cut: what fills a part that the store takes becomes
+// one, less is dropped. It waits until what was sent has its checkpoints.
+func (f *file) drain(ctx context.Context, committed <-chan struct{}) error {
+	if f.endsRow && len(f.cur.data) >= f.e.parts.drain {
+		if err := f.send(ctx, true); err != nil {
+			return err
+		}
+	}
+	close(f.sealed)
+	if _, err := next(ctx, committed); err != nil {
+		return err
+	}
+	return jobs.ErrDrained
+}
+
 // seal sends the last part of a multipart upload. A smaller file stays in its
 // buffer, to be put whole.
 func (f *file) seal(ctx context.Context) error {
@@ -277,37 +362,47 @@ func (f *file) seal(ctx context.Context) error {
 	return f.send(ctx, false)
 }
 
-// publish makes the object appear at its key and compares it with what was
-// sent. The row says completing, with all parts, before that.
-func (f *file) publish(ctx context.Context) error {
-	gib := time.Duration(f.total.BytesStored >> 30)
-	f.session.Step(jobs.Completing, completeLimit+gib*completeGiB)
-	whole := f.upload.ID == ""
-	p := f.closePart()
-	if whole {
+// finish writes the last cut: the row says completing, with all parts, before
+// the object appears.
+func (f *file) finish(ctx context.Context) error {
+	if f.upload.ID == "" {
 		if err := f.session.BeginUpload(ctx, f.upload); err != nil {
 			return err
 		}
-		f.parts = []jobs.Part{p.Part}
+		f.whole = f.closePart()
+		f.parts = []jobs.Part{f.whole.Part}
 		f.pending = f.parts
 	}
+	f.total.Final = true
 	final, err := f.cut()
 	if err != nil {
 		return err
 	}
-	final.Parts, final.Final = f.pending, true
+	final.Parts = f.pending
 	if err := f.session.Commit(ctx, final); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	return nil
+}
+
+// publish makes the object appear at its key and compares it with what was
+// sent. An upload that is gone was perhaps completed already, by an attempt that
+// never heard of it; so was a file put whole, whose bytes are gone with that
+// attempt. The object itself tells.
+func (f *file) publish(ctx context.Context) error {
+	gib := time.Duration(f.total.BytesStored >> 30)
+	f.session.Step(jobs.Completing, completeLimit+gib*completeGiB)
 	if !f.session.Holds() {
 		return jobs.ErrFenced
 	}
-	if whole {
-		_, err = f.e.bucket.Put(ctx, f.upload.Key, contentType, p.Part, p.data)
-	} else {
+	var err error
+	switch {
+	case f.whole != nil:
+		_, err = f.e.bucket.Put(ctx, f.upload.Key, contentType, f.whole.Part, f.whole.data)
+	case f.upload.ID != "":
 		err = f.e.bucket.Complete(ctx, f.upload, f.parts)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, jobs.ErrUploadGone) {
 		return err
 	}
 	f.session.Step(jobs.Verifying, verifyLimit)

@@ -255,8 +255,8 @@ type planned struct {
 	stored int64
 }
 
-func (p planned) Plan(ctx context.Context, spec jobs.Spec) (jobs.Plan, error) {
-	plan, err := p.rows.Plan(ctx, spec)
+func (p planned) Plan(ctx context.Context, spec jobs.Spec, in jobs.Range) (jobs.Plan, error) {
+	plan, err := p.rows.Plan(ctx, spec, in)
 	plan.Stored = p.stored
 	return plan, err
 }

@@ -210,7 +210,7 @@ func (w *lineWriter) end(id, cut int64) error {
 	}
 	c.rows++
 	w.written++
-	c.last = id
+	c.last, c.upTo = id, id
 	c.contextsCut += cut
 	if !w.spread {
 		return nil
@@ -220,16 +220,24 @@ func (w *lineWriter) end(id, cut int64) error {
 	return w.emit(c)
 }
 
+// skip notes a row that cannot be written, in its place.
+func (w *lineWriter) skip(ctx context.Context, s jobs.Skipped) error {
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	w.cur.skipped = append(w.cur.skipped, s)
+	w.cur.upTo = s.ID
+	return nil
+}
+
 // endWindow emits what is left, empty or not: the assembler waits for it.
-func (w *lineWriter) endWindow(ctx context.Context, o outcome) (err error) {
-	if w.cur == nil {
-		if w.cur, err = w.take(ctx); err != nil {
-			return err
-		}
+func (w *lineWriter) endWindow(ctx context.Context, change int64) error {
+	if err := w.begin(ctx); err != nil {
+		return err
 	}
 	c := w.cur
 	w.cur = nil
-	c.endsRow, c.endsWindow, c.window = true, true, o
+	c.endsRow, c.endsWindow, c.change = true, true, change
 	return w.emit(c)
 }
 

@@ -32,7 +32,7 @@ func lines(t *testing.T, rows []jobs.Row) (out []byte, chunks []chunk) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.endWindow(context.Background(), outcome{}); err != nil {
+	if err := w.endWindow(context.Background(), 0); err != nil {
 		t.Fatal(err)
 	}
 	return out, chunks

@@ -61,14 +61,14 @@ type details struct {
 func (f *file) describe(ctx context.Context, j jobs.Job, r jobs.Result) error {
 	m := manifest{
 		Schema: "https://datapackage.org/profiles/2.0/datapackage.json",
-		Name:   "export-" + j.ID, ID: j.ID, Created: f.membership.At.UTC(),
+		Name:   "export-" + j.ID, ID: j.ID, Created: f.total.Membership.At.UTC(),
 		Resources: []resource{{
 			Name: string(j.Kind), Path: r.Filename, Format: "jsonl", MediaType: contentType, Compression: "gz", Encoding: "utf-8",
 			Bytes: r.Bytes, Hash: "sha256:" + r.SHA256,
 		}},
 		Export: details{
-			Version: manifestVersion, Project: j.Project, Kind: j.Kind, From: j.From, To: j.To, Membership: f.membership,
-			ColumnsLeft: j.Kind.LeftOut(), Rows: r.Rows, RowsPlanned: f.planned, Deleted: r.Deleted, Appeared: r.Appeared,
+			Version: manifestVersion, Project: j.Project, Kind: j.Kind, From: j.From, To: j.To, Membership: f.total.Membership,
+			ColumnsLeft: j.Kind.LeftOut(), Rows: r.Rows, RowsPlanned: f.total.Planned, Deleted: r.Deleted, Appeared: r.Appeared,
 			Skipped: append([]jobs.Skipped{}, f.allSkipped...), ContextsCut: r.ContextsCut,
 			BytesRaw: r.BytesRaw, SHA256Raw: r.SHA256Raw, VerifiedBy: f.proof, Parts: f.parts,
 		},

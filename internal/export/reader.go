@@ -27,16 +27,22 @@ type reader struct {
 
 	bytes int64 // of lines, so far
 
-	// The window being read: the rows that are written, and how many of them
-	// have come again since the connection was lost.
-	written []int64
-	again   int
+	// The window being read: the rows that are written or skipped, and how many
+	// of them have come again since the connection was lost.
+	seen  []seen
+	again int
 
 	// Windows that the assembler has come to, and that are read.
 	begun atomic.Int64
 	turn  chan struct{}
 	done  int64
 	alone bool // holds the gate of large rows
+}
+
+// seen is a row of the window being read.
+type seen struct {
+	id      int64
+	skipped bool
 }
 
 func newReader(e *Exporter, s *jobs.Session, spec jobs.Spec, work chan<- *chunk, p *pace, o *order) *reader {
@@ -58,7 +64,7 @@ func (r *reader) run(ctx context.Context, windows []jobs.Window, from, step int)
 		if err != nil {
 			return err
 		}
-		if err := r.lines.endWindow(ctx, outcome{got.Skipped, got.Counted - windows[i].Rows}); err != nil {
+		if err := r.lines.endWindow(ctx, got.Counted-windows[i].Rows); err != nil {
 			return err
 		}
 		r.done++
@@ -79,18 +85,18 @@ var restarts = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Sec
 
 // window reads one window, as often as the connection is lost meanwhile.
 func (r *reader) window(ctx context.Context, w jobs.Window) (jobs.Reading, error) {
-	r.written = r.written[:0]
+	r.seen = r.seen[:0]
 	for try := 0; ; try++ {
 		r.again = 0
 		got, err := r.e.source.Read(ctx, r.spec, w, r)
 		r.leave()
-		switch n := len(r.written) + len(got.Skipped); {
-		case err == nil && int64(n) != got.Counted:
-			return got, inconsistent(fmt.Errorf("a window with %d rows returned %d", got.Counted, n))
+		switch {
+		case err == nil && (int64(len(r.seen)) != got.Counted || r.again < len(r.seen)):
+			return got, inconsistent(fmt.Errorf("a window with %d rows returned %d", got.Counted, len(r.seen)))
 		case err == nil, !jobs.IsTransient(err), errors.Is(err, errChanged), try == len(restarts), ctx.Err() != nil:
 			return got, err
 		}
-		r.e.opts.Log.Warn("window is read again", "after", w.After, "rows_written", len(r.written), "error", err)
+		r.e.opts.Log.Warn("window is read again", "after", w.After, "rows_seen", len(r.seen), "error", err)
 		select {
 		case <-time.After(restarts[try]):
 		case <-ctx.Done():
@@ -114,18 +120,28 @@ func (r *reader) Row(ctx context.Context, row jobs.Row) error {
 	if len(row) == 0 || len(row[0]) != 8 {
 		return fmt.Errorf("a row of %d values begins with no id", len(row))
 	}
-	id := int64(binary.BigEndian.Uint64(row[0]))
-	if r.again < len(r.written) {
-		if r.written[r.again] != id {
+	return r.once(seen{int64(binary.BigEndian.Uint64(row[0])), false}, func() error { return r.lines.row(ctx, row) })
+}
+
+// Skip implements jobs.Rows.
+func (r *reader) Skip(ctx context.Context, s jobs.Skipped) error {
+	defer r.leave()
+	return r.once(seen{s.ID, true}, func() error { return r.lines.skip(ctx, s) })
+}
+
+// once calls write unless that was done before the connection was lost.
+func (r *reader) once(s seen, write func() error) error {
+	if r.again < len(r.seen) {
+		if r.seen[r.again] != s {
 			return inconsistent(errChanged)
 		}
 		r.again++
 		return nil
 	}
-	if err := r.lines.row(ctx, row); err != nil {
+	if err := write(); err != nil {
 		return err
 	}
-	r.written = append(r.written, id)
+	r.seen = append(r.seen, s)
 	r.again++
 	return nil
 }
@@ -174,7 +190,8 @@ func (r *reader) emit(ctx context.Context, c *chunk) error {
 	}
 }
 
-// assemble hands the chunks of the next window to f.
+// assemble hands the chunks of the next window to f, or stops between two of
+// them with jobs.ErrDrained.
 func (r *reader) assemble(ctx context.Context, f *file) error {
 	r.begun.Add(1)
 	select {
@@ -182,9 +199,18 @@ func (r *reader) assemble(ctx context.Context, f *file) error {
 	default:
 	}
 	for {
-		c, err := next(ctx, r.out)
-		if err != nil {
-			return err
+		select {
+		case <-f.session.Draining():
+			return jobs.ErrDrained
+		default:
+		}
+		var c *chunk
+		select {
+		case c = <-r.out:
+		case <-f.session.Draining():
+			return jobs.ErrDrained
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		if _, err := next(ctx, c.ready); err != nil {
 			return err

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -35,10 +36,18 @@ func (e *Exporter) stream(ctx context.Context, spec jobs.Spec, plan jobs.Plan, f
 		defer close(work)
 		return rg.Wait()
 	})
-	g.Go(func() error { return f.commit(ctx) })
+	committed := make(chan struct{})
+	g.Go(func() error {
+		defer close(committed)
+		return f.commit(ctx)
+	})
 	g.Go(func() error {
 		for i := range plan.Windows {
-			if err := readers[i%len(readers)].assemble(ctx, f); err != nil {
+			err := readers[i%len(readers)].assemble(ctx, f)
+			if errors.Is(err, jobs.ErrDrained) {
+				return f.drain(ctx, committed)
+			}
+			if err != nil {
 				return err
 			}
 		}

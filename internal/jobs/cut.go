@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -31,12 +32,17 @@ type Membership struct {
 	OpenWriters *int64 `json:"open_writers"`
 }
 
+// Range bounds the ids of a plan, After < id ≤ To.
+type Range struct{ After, To int64 }
+
+// All is the range of a first attempt.
+var All = Range{After: math.MinInt64, To: math.MaxInt64}
+
 // Reading is what came of one window: how many rows it has, by a statement of
-// another shape than the one that read them, which could not be read, and how
-// long the source kept the reader waiting.
+// another shape than the one that read them, and how long the source kept the
+// reader waiting.
 type Reading struct {
 	Counted int64
-	Skipped []Skipped
 	Waited  time.Duration
 }
 
@@ -47,6 +53,8 @@ type Rows interface {
 	// Row takes one row, in the order of ids. Its bytes are only valid during
 	// the call.
 	Row(ctx context.Context, r Row) error
+	// Skip names a row that could not be read, in its place among the others.
+	Skip(ctx context.Context, s Skipped) error
 	// Large is called before memory is taken for a row of more than LargeRow
 	// bytes, and may wait. The row may still fail to come.
 	Large(ctx context.Context) error
@@ -85,13 +93,17 @@ const (
 
 // CutVersion is the version of what a Cut holds. A checkpoint of another
 // version is not resumed: the export starts over.
-const CutVersion = 1
+const CutVersion = 2
 
 // Cut is a part's end that is also a row's end: a point from which an export
 // can go on. All counts are totals from the start of the file, over the
 // contiguous prefix of parts that are uploaded.
 type Cut struct {
-	Version     int   `json:"version"`
+	Version int `json:"version"`
+	// Membership and Planned (rows) are those of the first attempt.
+	Membership Membership `json:"membership"`
+	Planned    int64      `json:"planned"`
+	// LastID: every row up to it is written, skipped, or not there.
 	LastID      int64 `json:"last_id"`
 	Rows        int64 `json:"rows"`
 	BytesRaw    int64 `json:"bytes_raw"`

@@ -113,12 +113,19 @@ func failureOf(err error) (f Failure, transient bool) {
 var (
 	errLost     = errors.New("the lease was lost")
 	errCanceled = errors.New("cancel was requested")
-	errDrained  = errors.New("the worker is stopping")
 )
+
+// ErrDrained is what an Exporter answers that stopped because Session.Draining
+// said so, at its last cut.
+var ErrDrained = errors.New("the worker is stopping")
 
 // ErrFenced is what a fenced write answers when the row has moved on: the
 // worker that gets it stops at once and changes nothing more.
 var ErrFenced = errors.New("the job is no longer this attempt's")
+
+// ErrUploadGone is what the store answers when an upload, or one of its parts,
+// is no longer there: it was completed, aborted or removed meanwhile.
+var ErrUploadGone = errors.New("the upload is gone")
 
 // ErrCancelRequested is what End answers to a success that came too late.
 var ErrCancelRequested = errors.New("cancel was requested before the end")

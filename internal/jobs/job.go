@@ -93,12 +93,32 @@ type Job struct {
 	QueuePosition *int
 
 	Progress Progress
+	// Attempts are the last ones, oldest first; only Records.Get tells them.
+	Attempts []Attempt
 	Upload   *Upload
 	Result   *Result
 	Failure  *Failure
 	// Version rises with every change of the row.
 	Version int64
 }
+
+// Attempt is one claim of a job and what came of it.
+type Attempt struct {
+	Number    int
+	Worker    string
+	StartedAt time.Time
+	EndedAt   *time.Time
+	// Outcome is succeeded, failed, canceled, retried, drained or lost; empty
+	// while it runs.
+	Outcome string
+	// Rows in the file when it ended, those of earlier attempts included.
+	Rows    int64
+	Code    string // of its error; empty if there was none
+	Message string
+}
+
+// AttemptsShown is how many attempts a job tells.
+const AttemptsShown = 50
 
 // Canceling reports whether a cancel was asked for and has not taken effect.
 func (j *Job) Canceling() bool { return j.CancelRequestedAt != nil && !j.State.Final() }
@@ -183,6 +203,15 @@ type Fence struct {
 type Claim struct {
 	Job   Job
 	Fence Fence
+	// Resume is where an earlier attempt got to; nil: from the start.
+	Resume *Resume
 	// Abandoned is an upload of an earlier attempt that this one does not resume.
 	Abandoned *Upload
+}
+
+// Resume is an upload and its last cut, with all parts and all skipped rows
+// since the start of the file.
+type Resume struct {
+	Upload Upload
+	Cut    Cut
 }

@@ -18,6 +18,7 @@ const (
 	callLimit   = 5 * time.Second
 	MaxFailures = 5
 	tidyLimit   = 30 * time.Second
+	drainLimit  = 10 * time.Second // of the grace, for a last checkpoint
 	planLimit   = 10 * time.Minute
 )
 
@@ -34,11 +35,12 @@ type Runner struct {
 	opts     RunnerOptions
 	slots    map[Lane]chan struct{}
 
-	base  context.Context // of every export; not a task's
-	stop  context.CancelCauseFunc
-	mu    sync.Mutex // guards ended, so that no export begins after the drain
-	ended bool
-	wg    sync.WaitGroup
+	base     context.Context // of every export; not a task's
+	stop     context.CancelCauseFunc
+	mu       sync.Mutex // guards ended, so that no export begins after the drain
+	ended    bool
+	draining chan struct{}
+	wg       sync.WaitGroup
 }
 
 // Env is what differs between a real process and a simulated one.
@@ -60,7 +62,7 @@ type RunnerOptions struct {
 
 // NewRunner makes a Runner that is ready for tickets.
 func NewRunner(a Attempts, x Exporter, env Env, o RunnerOptions) *Runner {
-	r := &Runner{attempts: a, exporter: x, env: env, opts: o, slots: make(map[Lane]chan struct{})}
+	r := &Runner{attempts: a, exporter: x, env: env, opts: o, slots: make(map[Lane]chan struct{}), draining: make(chan struct{})}
 	for lane, n := range o.Slots {
 		r.slots[lane] = make(chan struct{}, n)
 	}
@@ -111,15 +113,25 @@ func (r *Runner) acquire(l Lane) (free func(), ok bool) {
 	}, true
 }
 
-// Drain stops every export at its last checkpoint, hands the jobs back and
-// waits until that is done, or until ctx is.
+// Drain lets every export make a last checkpoint, hands the jobs back and waits
+// until that is done, or until ctx is. It is called once.
 func (r *Runner) Drain(ctx context.Context) error {
 	r.mu.Lock()
 	r.ended = true
 	r.mu.Unlock()
-	r.stop(errDrained)
+	close(r.draining)
 	done := make(chan struct{})
 	go func() { r.wg.Wait(); close(done) }()
+	limit := drainLimit
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end)/2)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-time.After(limit):
+		r.stop(ErrDrained)
+	}
 	select {
 	case <-done:
 		return nil
@@ -133,8 +145,12 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 	log := r.env.Log.With("job", c.Fence.Job, "attempt", c.Fence.Attempt)
 	log.Info("attempt started", "kind", c.Job.Kind)
 	s := &Session{
-		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, phase: Planning,
+		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, draining: r.draining, phase: Planning,
 		until: claimed.Add(planLimit), held: claimed.Add(Lease), failures: c.Job.Failures,
+	}
+	if c.Resume != nil {
+		s.upload = &c.Resume.Upload
+		log.Info("export is resumed", "rows", c.Resume.Cut.Rows, "parts", len(c.Resume.Cut.Parts), "complete", c.Resume.Cut.Final)
 	}
 	ctx, cancel := context.WithCancelCause(r.base)
 	var beats sync.WaitGroup
@@ -254,7 +270,7 @@ func (r *Runner) ending(s *Session, result Result, err error) Ending {
 	case errors.Is(err, errCanceled):
 		e.State = Canceled
 		return e
-	case errors.Is(err, errDrained):
+	case errors.Is(err, ErrDrained):
 		e.State = Queued
 		return e
 	}

@@ -13,6 +13,7 @@ type Session struct {
 	fence    Fence
 	lease    time.Duration
 	now      func() time.Time
+	draining <-chan struct{}
 
 	mu       sync.Mutex
 	phase    Phase
@@ -20,6 +21,7 @@ type Session struct {
 	held     time.Time // the lease is surely ours until then, by the local clock
 	progress Progress
 	first    time.Time // when the first row of this attempt came
+	base     int64     // rows that were there before
 	failures int
 	upload   *Upload
 }
@@ -40,6 +42,10 @@ func (s *Session) Extend(limit time.Duration) {
 	s.until = s.now().Add(limit)
 }
 
+// Draining is closed when the worker is to stop: the Exporter makes a cut of
+// what it has and returns ErrDrained. An upload that completes goes on.
+func (s *Session) Draining() <-chan struct{} { return s.draining }
+
 // Planned tells how many rows will come.
 func (s *Session) Planned(rows int64) {
 	s.mu.Lock()
@@ -52,11 +58,11 @@ func (s *Session) Wrote(rows, raw, stored int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first.IsZero() {
-		s.first = s.now()
+		s.first, s.base = s.now(), rows
 	}
 	s.progress.Rows, s.progress.BytesRaw, s.progress.BytesStored = rows, raw, stored
 	if d := s.now().Sub(s.first).Seconds(); d > 0 {
-		s.progress.RowsPerSecond = float64(rows) / d
+		s.progress.RowsPerSecond = float64(rows-s.base) / d
 	}
 }
 

@@ -146,6 +146,8 @@ type asked struct {
 
 func (a *asked) Begin() {}
 
+func (a *asked) Skip(context.Context, jobs.Skipped) error { return nil }
+
 func (a *asked) Row(context.Context, jobs.Row) error {
 	*a.order = append(*a.order, "row")
 	return nil

@@ -19,16 +19,20 @@ const (
 	windowRows   = 5000
 )
 
-// Plan looks at every row's id and stored size, once and in one snapshot, and
-// cuts the ids into windows. It reads no large value.
-func (s *Source) Plan(ctx context.Context, spec jobs.Spec) (p jobs.Plan, err error) {
+// Plan looks at the id and stored size of every row in the range, once and in
+// one snapshot, and cuts the ids into windows. It reads no large value.
+func (s *Source) Plan(ctx context.Context, spec jobs.Spec, in jobs.Range) (p jobs.Plan, err error) {
 	err = s.read(ctx, func(tx pgx.Tx) error {
 		p = jobs.Plan{}
 		m := &p.Membership
 		if err := tx.QueryRow(ctx, tables[spec.Kind].membershipSQL()).Scan(&m.At, &m.OpenWriters); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, tables[spec.Kind].planSQL(), spec.Project, spec.From, spec.To)
+		sql, args := tables[spec.Kind].planSQL(), []any{spec.Project, spec.From, spec.To}
+		if in != jobs.All {
+			sql, args = tables[spec.Kind].restSQL(), append(args, in.After, in.To)
+		}
+		rows, err := tx.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}

@@ -142,7 +142,7 @@ func TestReplicaConflict(t *testing.T) {
 	}
 	t.Cleanup(s.Close)
 	spec := jobs.Spec{Project: "mine", Kind: jobs.Conversations}
-	p, err := s.Plan(t.Context(), spec)
+	p, err := s.Plan(t.Context(), spec, jobs.All)
 	if err != nil || p.Rows != 400 || p.Membership.OpenWriters != nil {
 		t.Fatalf("%+v %v", p, err)
 	}

@@ -40,6 +40,12 @@ func (t table) planSQL() string {
 	return `select t.id, ` + t.size + ` from ` + t.name + ` t where ` + members + ` order by t.id`
 }
 
+// restSQL is the plan of an attempt that goes on where another stopped, with
+// its bounds at $4 and $5.
+func (t table) restSQL() string {
+	return `select t.id, ` + t.size + ` from ` + t.name + ` t where ` + members + ` and t.id > $4 and t.id <= $5 order by t.id`
+}
+
 // dense is how many ids may lie in a window for each row of the project for it
 // to be read by ids alone.
 const dense = 100

@@ -14,8 +14,8 @@ import (
 
 // Read hands every row of a window to rows, as the server sent it. The next row
 // is not asked for until it is taken; an error of rows comes back as it is. A
-// row that the server cannot read is named in the Reading, and its neighbours
-// are read one by one.
+// row that the server cannot read is named by Skip, and its neighbours are read
+// one by one.
 func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows jobs.Rows) (r jobs.Reading, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -33,7 +33,7 @@ func (s *Source) Read(ctx context.Context, spec jobs.Spec, w jobs.Window, rows j
 			return err
 		}
 		if err = v.read(ctx, tx, w.After, w.To); badRow(err) {
-			r.Skipped, err = v.oneByOne(ctx, tx)
+			err = v.oneByOne(ctx, tx)
 		}
 		return err
 	})
@@ -90,25 +90,28 @@ func (v *windowReader) read(ctx context.Context, tx pgx.Tx, after, to int64) err
 }
 
 // oneByOne reads what is left of the window, each row by itself.
-func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) (skipped []jobs.Skipped, err error) {
+func (v *windowReader) oneByOne(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, v.table.idsSQL(), v.spec.Project, v.spec.From, v.spec.To, v.last, v.to)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return nil, err
+		return err
 	}
 	v.table = v.table.in(jobs.Window{To: 1, Rows: 1})
 	for _, id := range ids {
 		switch err := v.read(ctx, tx, id-1, id); {
 		case badRow(err):
-			skipped = append(skipped, jobs.Skipped{ID: id, Reason: badReason(err)})
+			skip := jobs.Skipped{ID: id, Reason: badReason(err)}
+			if err := v.outside(func() error { return v.rows.Skip(ctx, skip) }); err != nil {
+				return err
+			}
 		case err != nil:
-			return nil, err
+			return err
 		}
 	}
-	return skipped, nil
+	return nil
 }
 
 // stopwatch adds up the time that a server keeps its reader waiting, and calls

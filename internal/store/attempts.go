@@ -31,12 +31,47 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, worker string, lease t
 		if err != nil {
 			return err
 		}
-		c = jobs.Claim{Job: j, Fence: jobs.Fence{Job: j.ID, Attempt: j.Attempt}, Abandoned: j.Upload}
+		c = jobs.Claim{Job: j, Fence: jobs.Fence{Job: j.ID, Attempt: j.Attempt}}
+		if c.Resume, err = resume(ctx, tx, j); err != nil {
+			return err
+		}
+		if c.Resume == nil {
+			c.Abandoned = j.Upload
+		}
 		ok = true
 		_, err = tx.Exec(ctx, `insert into bulkexport.attempts (job_id, attempt, worker) values ($1, $2, $3)`, j.ID, j.Attempt, worker)
 		return err
 	})
 	return c, ok && err == nil, err
+}
+
+// resume adds up the checkpoints of a job's upload; nil if there are none that
+// this version understands.
+func resume(ctx context.Context, tx pgx.Tx, j jobs.Job) (*jobs.Resume, error) {
+	if j.Upload == nil {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `select cut from bulkexport.checkpoints where job_id = $1 and nonce = $2 order by number`, j.ID, j.Upload.Nonce)
+	if err != nil {
+		return nil, err
+	}
+	r := &jobs.Resume{Upload: *j.Upload}
+	var body []byte
+	known := true
+	tag, err := pgx.ForEachRow(rows, []any{&body}, func() error {
+		var c jobs.Cut
+		if err := json.Unmarshal(body, &c); err != nil || c.Version != jobs.CutVersion {
+			known = false
+			return nil
+		}
+		c.Parts, c.Skipped = append(r.Cut.Parts, c.Parts...), append(r.Cut.Skipped, c.Skipped...)
+		r.Cut = c
+		return nil
+	})
+	if err != nil || !known || tag.RowsAffected() == 0 {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Renew implements jobs.Attempts.

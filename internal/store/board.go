@@ -61,10 +61,11 @@ func takeBack(ctx context.Context, tx pgx.Tx, r jobs.DispatchRules) error {
 
 const takeBackSQL = `
 with lost as (
-	select id, attempt, failures + case when checkpointed then 0 else 1 end as failures, cancel_requested_at is not null as canceled
+	select id, attempt, rows_done, bytes_raw, failures + case when checkpointed then 0 else 1 end as failures, cancel_requested_at is not null as canceled
 	from bulkexport.jobs where state = 'running' and lease_until < now() for update
 ), closed as (
-	update bulkexport.attempts a set ended_at = now(), outcome = 'lost' from lost where a.job_id = lost.id and a.attempt = lost.attempt
+	update bulkexport.attempts a set ended_at = now(), outcome = 'lost', rows_done = lost.rows_done, bytes_raw = lost.bytes_raw
+	from lost where a.job_id = lost.id and a.attempt = lost.attempt
 )
 update bulkexport.jobs j set version = version + 1, worker = null, lease_until = null, failures = lost.failures,
 	state = case when lost.canceled then 'canceled' when lost.failures >= $1 then 'failed' else 'queued' end,

@@ -85,6 +85,9 @@ func TestDispatchWaitsForNextAt(t *testing.T) {
 	if j := f.get(c.Fence.Job); j.Phase != jobs.Retrying || j.NextAt == nil || j.Failures != 1 || j.Failure != nil {
 		t.Errorf("%+v", j)
 	}
+	if a := f.get(c.Fence.Job).Attempts; len(a) != 1 || a[0].Outcome != "retried" || a[0].Code == "" {
+		t.Errorf("the attempt and its error are not kept: %+v", a)
+	}
 	if got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1}); len(got) != 0 {
 		t.Error("dispatched before its time")
 	}
@@ -113,15 +116,15 @@ func TestLostLease(t *testing.T) {
 	}
 	// A lease lost after a checkpoint costs nothing.
 	must(t, f.BeginUpload(t.Context(), c.Fence, jobs.Upload{Nonce: "n", Key: "k"}))
-	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion, Rows: 7, Parts: []jobs.Part{{Number: 1}}}))
 	lose()
 	if j := f.get(c.Fence.Job); j.State != jobs.Queued || j.Failures != 0 {
 		t.Fatalf("%+v", j)
 	}
 	for n := 1; n <= jobs.MaxFailures; n++ {
 		reclaim()
-		if c.Abandoned == nil || c.Abandoned.Nonce != "n" {
-			t.Fatal("the earlier upload is forgotten")
+		if c.Resume == nil || c.Resume.Upload.Nonce != "n" || c.Resume.Cut.Rows != 7 || len(c.Resume.Cut.Parts) != 1 || c.Abandoned != nil {
+			t.Fatalf("the checkpoint is forgotten: %+v", c)
 		}
 		lose()
 		j := f.get(c.Fence.Job)
@@ -136,8 +139,32 @@ func TestLostLease(t *testing.T) {
 	if n := f.count(`select count(*) from bulkexport.outbox where outcome = 'failed'`); n != 1 {
 		t.Errorf("%d mails", n)
 	}
-	if n := f.count(`select count(*) from bulkexport.attempts where outcome = 'lost'`); n != jobs.MaxFailures+1 {
-		t.Errorf("%d lost attempts", n)
+	if len(j.Attempts) != jobs.MaxFailures+1 {
+		t.Fatalf("%d attempts", len(j.Attempts))
+	}
+	for i, a := range j.Attempts {
+		if a.Number != i+1 || a.Outcome != "lost" || a.Worker == "" || a.EndedAt == nil || a.EndedAt.Before(a.StartedAt) {
+			t.Errorf("attempt %d: %+v", i+1, a)
+		}
+	}
+}
+
+// What another version of the service left is no point to go on from.
+func TestClaimOfAnUnknownCheckpoint(t *testing.T) {
+	f := open(t)
+	f.heartbeat("w", 1, 0)
+	c := f.claimed("a")
+	must(t, f.BeginUpload(t.Context(), c.Fence, jobs.Upload{Nonce: "n", Key: "k"}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion}))
+	must(t, f.Commit(t.Context(), c.Fence, jobs.Cut{Version: jobs.CutVersion + 1}))
+	f.exec(`update bulkexport.jobs set lease_until = now() - interval '1 second' where id = $1`, c.Fence.Job)
+	ticket := f.dispatch(jobs.DispatchRules{ProjectSlots: 1})[0]
+	again, ok, err := f.Claim(t.Context(), ticket, "w", lease)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if again.Resume != nil || again.Abandoned == nil || again.Abandoned.Nonce != "n" {
+		t.Errorf("resumed: %+v", again)
 	}
 }
 

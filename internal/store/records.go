@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -127,6 +128,17 @@ type querier interface {
 // Get implements jobs.Records.
 func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
 	j, err := get(ctx, s.pool, id)
+	if err != nil {
+		return j, classify(err)
+	}
+	rows, err := s.pool.Query(ctx, `select attempt, worker, started_at, ended_at, coalesce(outcome, ''), coalesce(rows_done, 0),
+			coalesce(error_code, ''), coalesce(error_message, '')
+		from bulkexport.attempts where job_id = $1 order by attempt desc limit $2`, id, jobs.AttemptsShown)
+	if err != nil {
+		return j, classify(err)
+	}
+	j.Attempts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[jobs.Attempt])
+	slices.Reverse(j.Attempts)
 	return j, classify(err)
 }
 
