@@ -347,6 +347,17 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// Rows that spread over two chunks make cuts all the same: a part waits for the
+// end of a row that is near.
+func TestPartsEndWithRows(t *testing.T) {
+	r := rows{sizes: repeat(60, 1<<20)}
+	s := &store{}
+	want(t, r, s, run(t, r, s))
+	if len(s.uploaded) < 3 || len(s.cuts) < len(s.uploaded) {
+		t.Errorf("%d parts, %d cuts", len(s.uploaded), len(s.cuts))
+	}
+}
+
 // A row larger than parts lies over several; none of their ends is a cut but
 // the one that ends with it.
 func TestRowLargerThanAPart(t *testing.T) {

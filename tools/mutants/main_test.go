@@ -14,7 +14,7 @@ const root = "../.."
 
 // section is one invariant of docs/invariants.md.
 type section struct {
-	number              string
+	number            string
 	in, tests, faults string
 }
 
