@@ -134,3 +134,17 @@ func TestParse(t *testing.T) {
 		t.Error("a head without a test was taken")
 	}
 }
+
+// A change of the code that a patch was made for must not wait for the next
+// "make mutants" to be found out.
+func TestPatchesApply(t *testing.T) {
+	mutants, err := load(os.DirFS("."), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		if err := m.apply(root, "--check"); err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
+	}
+}
