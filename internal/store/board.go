@@ -81,7 +81,8 @@ returning j.id::text`
 // dispatchSQL: each project's jobs take turns (its n-th busy or due job in a
 // lane has turn n), turns up to the project's slots compete for the lane's free
 // slots, and the project that was served longest ago goes first. A job whose
-// doorbell may have been lost stops counting as dispatched after 10 seconds.
+// doorbell may have been lost stops counting as dispatched after 10 seconds. A job
+// that moved while the pass was thinking (claimed, canceled) is left alone.
 const dispatchSQL = `
 with busy as (
 	select lane, project, count(*) as n from bulkexport.jobs
@@ -94,22 +95,22 @@ with busy as (
 ), free as (
 	select lane, coalesce(n, 0) - coalesce((select sum(n) from busy where busy.lane = slots.lane), 0) as n from slots
 ), due as (
-	select j.id, j.lane, j.project, j.created_at, coalesce(busy.n, 0) +
+	select j.id, j.version, j.lane, j.project, j.created_at, coalesce(busy.n, 0) +
 		row_number() over (partition by j.lane, j.project order by j.created_at, j.id) as turn
 	from bulkexport.jobs j left join busy on busy.lane = j.lane and busy.project = j.project
 	where j.state = 'queued' and (j.next_at is null or j.next_at <= now())
 	  and (j.dispatched_at is null or j.dispatched_at <= now() - interval '10 seconds')
 ), ranked as (
-	select due.id, due.lane, turn, served.at, created_at,
+	select due.id, due.version, due.lane, turn, served.at, created_at,
 		row_number() over (partition by due.lane order by turn, served.at nulls first, created_at, due.id) as rank
 	from due, lateral (select max(dispatched_at) as at from bulkexport.jobs h
 		where h.lane = due.lane and h.project = due.project and h.dispatched_at is not null) served
 	where turn <= $1
 ), fitting as (
-	select ranked.id, row_number() over (order by turn, ranked.at nulls first, created_at, ranked.id) as overall
+	select ranked.id, ranked.version, row_number() over (order by turn, ranked.at nulls first, created_at, ranked.id) as overall
 	from ranked join free on free.lane = ranked.lane where rank <= free.n
 )
-update bulkexport.jobs j set version = version + 1, dispatch = dispatch + 1, dispatched_at = now()
+update bulkexport.jobs j set version = j.version + 1, dispatch = dispatch + 1, dispatched_at = now()
 from fitting
-where j.id = fitting.id and ($2 = 0 or overall + (select coalesce(sum(n), 0) from busy) <= $2)
+where j.id = fitting.id and j.version = fitting.version and ($2 = 0 or overall + (select coalesce(sum(n), 0) from busy) <= $2)
 returning j.id::text, j.dispatch, j.lane`
