@@ -39,7 +39,7 @@ type Attempts interface {
 	Commit(ctx context.Context, f Fence, c Cut) error
 	// End closes the attempt. It returns the state that the row has then: a job
 	// whose cancel was requested is not put back but canceled.
-	// A success whose cancel was requested changes nothing: ErrCancelRequested.
+	// Ending.Settle decides; a success whose cancel was requested changes nothing.
 	End(ctx context.Context, f Fence, e Ending) (State, error)
 }
 
@@ -127,20 +127,6 @@ type Beat struct {
 	Lease    time.Duration
 	Phase    Phase
 	Progress Progress
-}
-
-// Ending is how an attempt closes.
-type Ending struct {
-	// State is Succeeded, Failed, Canceled, or Queued to be tried again.
-	State    State
-	Result   *Result
-	Failure  *Failure
-	Failures int
-	// Delay keeps a job that is put back from being dispatched too early.
-	Delay time.Duration
-	// Retention is how long the data of a succeeded job is kept.
-	Retention time.Duration
-	Progress  Progress
 }
 
 // WorkerStatus is a worker's heartbeat.

@@ -13,17 +13,13 @@ import (
 // The times of an attempt. The lease is judged by the database's clock; the
 // beat also carries the progress that people watch.
 const (
-	Lease       = 15 * time.Second
-	beatEvery   = time.Second
-	callLimit   = 5 * time.Second
-	MaxFailures = 5
-	tidyLimit   = 30 * time.Second
-	drainLimit  = 10 * time.Second // of the grace, for a last checkpoint
-	planLimit   = 10 * time.Minute
+	Lease      = 15 * time.Second
+	beatEvery  = time.Second
+	callLimit  = 5 * time.Second
+	tidyLimit  = 30 * time.Second
+	drainLimit = 10 * time.Second // of the grace, for a last checkpoint
+	planLimit  = 10 * time.Minute
 )
-
-// backoff is the wait before attempt n+1 after the n-th failure in a row.
-var backoff = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 
 // Runner runs exports on one worker: claim, keep the lease, export, end. Its
 // concurrency is bounded by its own slots, taken before the claim, because
@@ -146,7 +142,7 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 	log.Info("attempt started", "kind", c.Job.Kind)
 	s := &Session{
 		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, draining: r.draining, phase: Planning,
-		until: claimed.Add(planLimit), held: claimed.Add(Lease), failures: c.Job.Failures,
+		until: claimed.Add(planLimit), held: claimed.Add(Lease),
 	}
 	if c.Resume != nil {
 		s.upload = &c.Resume.Upload
@@ -233,8 +229,8 @@ func (r *Runner) end(s *Session, result Result, err error, log *slog.Logger) {
 	if err != nil {
 		log = log.With("error", err)
 	}
-	log.Info("attempt ended", "state", state, "rows", e.Progress.Rows, "failures", e.Failures)
-	if _, _, upload := s.snapshot(); upload != nil && (state == Failed || state == Canceled) {
+	log.Info("attempt ended", "state", state, "rows", e.Progress.Rows)
+	if _, upload := s.snapshot(); upload != nil && (state == Failed || state == Canceled) {
 		if err := r.exporter.Discard(ctx, *upload); err != nil {
 			log.Warn("upload not removed", "error", err)
 		}
@@ -259,30 +255,22 @@ func (r *Runner) write(ctx context.Context, s *Session, e Ending) (State, error)
 	}
 }
 
-// ending decides what an attempt's outcome makes of the job.
+// ending is what an attempt's outcome says about the job.
 func (r *Runner) ending(s *Session, result Result, err error) Ending {
-	progress, failures, _ := s.snapshot()
-	e := Ending{Failures: failures, Progress: progress, Retention: r.opts.Retention}
+	progress, _ := s.snapshot()
+	e := Ending{Progress: progress, Retention: r.opts.Retention}
 	switch {
 	case err == nil:
 		e.State, e.Result = Succeeded, &result
-		return e
 	case errors.Is(err, errCanceled):
 		e.State = Canceled
-		return e
 	case errors.Is(err, ErrDrained):
 		e.State = Queued
-		return e
-	}
-	f, transient := failureOf(err)
-	e.Failure = &f
-	e.State = Failed
-	if transient {
-		e.Failures++
-		if e.Failures < MaxFailures {
+	default:
+		f, transient := failureOf(err)
+		e.State, e.Failure, e.Jitter = Failed, &f, r.env.Jitter()
+		if transient {
 			e.State = Queued
-			wait := backoff[e.Failures-1]
-			e.Delay = wait + time.Duration(r.env.Jitter()*float64(wait)/5)
 		}
 	}
 	return e

@@ -83,12 +83,13 @@ func (r *row) End(_ context.Context, f Fence, e Ending) (State, error) {
 	if err := r.fenced(f); err != nil {
 		return "", err
 	}
-	if e.State == Succeeded && r.cancel {
-		return "", ErrCancelRequested
+	s, err := e.Settle(r.job.Failures, r.cancel)
+	if err != nil {
+		return "", err
 	}
-	r.job.State, r.job.Failures = e.State, e.Failures
+	r.job.State, r.job.Failures = s.State, s.Failures
 	r.endings = append(r.endings, e)
-	return e.State, nil
+	return s.State, nil
 }
 
 func (r *row) set(f func()) {
@@ -256,7 +257,7 @@ func TestDrainCostsNothing(t *testing.T) {
 		}
 		runner.Handle(Ticket{Job: "j", Dispatch: 1, Lane: Large}) // not any more
 	})
-	if e := r.last(t); e.State != Queued || e.Failures != 0 || e.Failure != nil || e.Delay != 0 {
+	if e := r.last(t); e.State != Queued || e.Failure != nil {
 		t.Errorf("%+v", e)
 	}
 	if r.job.Attempt != 1 || len(x.discarded) != 0 {
@@ -267,34 +268,63 @@ func TestDrainCostsNothing(t *testing.T) {
 func TestFailures(t *testing.T) {
 	cause := errors.New("cause")
 	for name, c := range map[string]struct {
-		err      error
-		failures int
-		cut      bool
-		want     Ending
+		err  error
+		want State
 	}{
-		"transient":       {Transient("c", "m", cause), 0, false, Ending{State: Queued, Failures: 1, Delay: 5 * time.Second}},
-		"again":           {Transient("c", "m", cause), 3, false, Ending{State: Queued, Failures: 4, Delay: 10 * time.Minute}},
-		"the last":        {Transient("c", "m", cause), 4, false, Ending{State: Failed, Failures: 5}},
-		"after progress":  {Transient("c", "m", cause), 4, true, Ending{State: Queued, Failures: 1, Delay: 5 * time.Second}},
-		"permanent":       {Permanent("c", "m", true, cause), 0, false, Ending{State: Failed}},
-		"not classified":  {cause, 0, false, Ending{State: Queued, Failures: 1, Delay: 5 * time.Second}},
-		"in the adapters": {errors.Join(errors.New("stream"), Permanent("c", "m", false, cause)), 0, false, Ending{State: Failed}},
+		"transient":       {Transient("c", "m", cause), Queued},
+		"permanent":       {Permanent("c", "m", true, cause), Failed},
+		"not classified":  {cause, Queued},
+		"in the adapters": {errors.Join(errors.New("stream"), Permanent("c", "m", false, cause)), Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &row{job: Job{ID: "j", State: Queued, Dispatch: 1, Failures: c.failures}}
-			newRunner(r, &exporter{run: func(ctx context.Context, s *Session) (Result, error) {
-				if c.cut {
-					if err := s.Commit(ctx, Cut{}); err != nil {
-						t.Error(err)
-					}
-				}
-				return Result{}, c.err
-			}}).Handle(Ticket{Job: "j", Dispatch: 1, Lane: Large})
-			e := r.last(t)
-			if e.State != c.want.State || e.Failures != c.want.Failures || e.Delay != c.want.Delay || e.Failure == nil {
-				t.Errorf("%+v, want %+v", e, c.want)
+			r := &row{job: Job{ID: "j", State: Queued, Dispatch: 1}}
+			x := &exporter{run: func(context.Context, *Session) (Result, error) { return Result{}, c.err }}
+			newRunner(r, x).Handle(Ticket{Job: "j", Dispatch: 1, Lane: Large})
+			if e := r.last(t); e.State != c.want || e.Failure == nil {
+				t.Errorf("%+v, want %s", e, c.want)
 			}
 		})
+	}
+}
+
+// The last failure ends the job: what it has uploaded goes.
+func TestLastFailureDiscards(t *testing.T) {
+	x := &exporter{run: func(ctx context.Context, s *Session) (Result, error) {
+		if err := s.BeginUpload(ctx, Upload{Nonce: "n"}); err != nil {
+			t.Error(err)
+		}
+		return Result{}, Transient("c", "m", errors.New("cause"))
+	}}
+	r := &row{job: Job{ID: "j", State: Queued, Dispatch: 1, Failures: MaxFailures - 1}}
+	newRunner(r, x).Handle(Ticket{Job: "j", Dispatch: 1, Lane: Large})
+	if r.job.State != Failed || len(x.discarded) != 1 {
+		t.Errorf("%s, %d discarded", r.job.State, len(x.discarded))
+	}
+}
+
+func TestSettle(t *testing.T) {
+	bad := &Failure{Code: "c"}
+	for name, c := range map[string]struct {
+		ending   Ending
+		failures int
+		canceled bool
+		want     Settled
+		err      error
+	}{
+		"first failure":       {Ending{State: Queued, Failure: bad}, 0, false, Settled{Queued, 1, 5 * time.Second}, nil},
+		"with jitter":         {Ending{State: Queued, Failure: bad, Jitter: 0.5}, 1, false, Settled{Queued, 2, 33 * time.Second}, nil},
+		"fourth":              {Ending{State: Queued, Failure: bad}, 3, false, Settled{Queued, 4, 10 * time.Minute}, nil},
+		"last":                {Ending{State: Queued, Failure: bad}, 4, false, Settled{Failed, 5, 0}, nil},
+		"failure of canceled": {Ending{State: Queued, Failure: bad}, 4, true, Settled{Canceled, 5, 0}, nil},
+		"drain":               {Ending{State: Queued}, 4, false, Settled{Queued, 4, 0}, nil},
+		"drain of canceled":   {Ending{State: Queued}, 0, true, Settled{Canceled, 0, 0}, nil},
+		"permanent":           {Ending{State: Failed, Failure: bad}, 2, true, Settled{Failed, 2, 0}, nil},
+		"success":             {Ending{State: Succeeded}, 2, false, Settled{Succeeded, 2, 0}, nil},
+		"success of canceled": {Ending{State: Succeeded}, 2, true, Settled{Succeeded, 2, 0}, ErrCancelRequested},
+	} {
+		if got, err := c.ending.Settle(c.failures, c.canceled); got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
 	}
 }
 

@@ -22,7 +22,6 @@ type Session struct {
 	progress Progress
 	first    time.Time // when the first row of this attempt came
 	base     int64     // rows that were there before
-	failures int
 	upload   *Upload
 }
 
@@ -79,13 +78,7 @@ func (s *Session) BeginUpload(ctx context.Context, u Upload) error {
 
 // Commit makes a cut the point from which a successor may go on.
 func (s *Session) Commit(ctx context.Context, c Cut) error {
-	if err := s.attempts.Commit(ctx, s.fence, c); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failures = 0
-	return nil
+	return s.attempts.Commit(ctx, s.fence, c)
 }
 
 // Holds reports whether the lease is surely still ours. The store is not
@@ -116,8 +109,8 @@ func (s *Session) beat(ctx context.Context) (cancel bool, err error) {
 }
 
 // snapshot is the state that an ending needs.
-func (s *Session) snapshot() (Progress, int, *Upload) {
+func (s *Session) snapshot() (Progress, *Upload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.progress, s.failures, s.upload
+	return s.progress, s.upload
 }

@@ -70,21 +70,25 @@ func (p *process) checkWrite(f jobs.Fence) {
 var backoff = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 
 // checkEnding: what an attempt makes of the job's budget of failures.
-func (w *world) checkEnding(r *row, e jobs.Ending) {
-	switch {
-	case e.State == jobs.Queued && e.Failure == nil: // drained
-		if e.Failures != r.budget || e.Delay != 0 {
-			w.violated("1: %s was drained with %d failures, had %d; waits %s", r.id, e.Failures, r.budget, e.Delay)
-		}
-	case e.State == jobs.Queued:
+func (w *world) checkEnding(r *row, e jobs.Ending, s jobs.Settled) {
+	if e.State == jobs.Queued && e.Failure != nil {
 		r.budget++
-		least := backoff[min(r.budget, len(backoff))-1]
-		if e.Failures != r.budget || e.Delay < least || e.Delay > least*6/5 {
-			w.violated("1: %s failed for the %d. time: noted %d, waits %s", r.id, r.budget, e.Failures, e.Delay)
+	}
+	if s.Failures != r.budget {
+		w.violated("1: %s has %d failures in a row, and %d are noted", r.id, r.budget, s.Failures)
+	}
+	switch s.State {
+	case jobs.Queued:
+		least := time.Duration(0)
+		if e.Failure != nil {
+			least = backoff[r.budget-1]
 		}
-	case e.State == jobs.Failed:
-		if e.Failure.Code != jobs.CodeRefused && r.budget+1 < jobs.MaxFailures {
-			w.violated("1: %s failed for good after %d failures: %s", r.id, r.budget+1, e.Failure.Code)
+		if s.Delay < least || s.Delay > least*6/5 {
+			w.violated("1: %s waits %s after %d failures", r.id, s.Delay, r.budget)
+		}
+	case jobs.Failed:
+		if e.Failure.Code != jobs.CodeRefused && r.budget < jobs.MaxFailures {
+			w.violated("1: %s is given up after %d failures: %s", r.id, r.budget, e.Failure.Code)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (t *table) heartbeat(s jobs.WorkerStatus) {
 // claim is Store.Claim.
 func (t *table) claim(ticket jobs.Ticket, worker string, lease time.Duration) (jobs.Claim, bool) {
 	r := t.byID[ticket.Job]
-	if r.state != jobs.Queued || r.dispatch != ticket.Dispatch {
+	if r.state != jobs.Queued || r.dispatch != ticket.Dispatch || r.nextAt.After(time.Now()) {
 		return jobs.Claim{}, false
 	}
 	r.state, r.checkpointed, r.nextAt = jobs.Running, false, time.Time{}
@@ -132,17 +132,14 @@ func (t *table) end(f jobs.Fence, e jobs.Ending) (jobs.State, error) {
 	if err != nil {
 		return "", err
 	}
-	canceled := !r.cancelAt.IsZero()
-	if e.State == jobs.Succeeded && canceled {
-		return "", jobs.ErrCancelRequested
+	settled, err := e.Settle(r.failures, !r.cancelAt.IsZero())
+	if err != nil {
+		return "", err
 	}
-	t.w.checkEnding(r, e)
-	r.state, r.failures = e.State, e.Failures
-	if e.State == jobs.Queued {
-		r.dispatchedAt, r.nextAt = time.Time{}, time.Now().Add(e.Delay)
-		if canceled {
-			r.state = jobs.Canceled
-		}
+	t.w.checkEnding(r, e, settled)
+	r.state, r.failures = settled.State, settled.Failures
+	if r.state == jobs.Queued {
+		r.dispatchedAt, r.nextAt = time.Time{}, time.Now().Add(settled.Delay)
 	}
 	t.w.moved("%s ended: attempt %d, %s, %d failures", r.id, r.attempt, r.state, r.failures)
 	t.final(r)

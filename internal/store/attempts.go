@@ -15,15 +15,16 @@ import (
 // fenced ends every write of a worker: no row means that the job has moved on.
 const fenced = ` where id = $1 and state = 'running' and attempt = $2 `
 
-// Claim implements jobs.Attempts. The three conditions make it a
-// compare-and-set: of all workers that hold a ticket of this dispatch, one wins.
+// Claim implements jobs.Attempts. The conditions make it a compare-and-set: of
+// all workers that hold a ticket of this dispatch, one wins. A ticket that comes
+// twice must not cut a back-off short.
 func (s *Store) Claim(ctx context.Context, t jobs.Ticket, worker string, lease time.Duration) (c jobs.Claim, ok bool, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update bulkexport.jobs set version = version + 1,
 				state = 'running', phase = 'planning', attempt = attempt + 1, worker = $3,
 				lease_until = now() + $4::interval, checkpointed = false, started_at = coalesce(started_at, now()), next_at = null,
 				rows_done = 0, rows_total = null, bytes_raw = 0, bytes_stored = 0, rows_per_second = 0, progress_at = now()
-			where id = $1 and state = 'queued' and dispatch = $2`, t.Job, t.Dispatch, worker, lease)
+			where id = $1 and state = 'queued' and dispatch = $2 and (next_at is null or next_at <= now())`, t.Job, t.Dispatch, worker, lease)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
@@ -150,39 +151,41 @@ func (s *Store) End(ctx context.Context, f jobs.Fence, e jobs.Ending) (state job
 
 // closeRow is the one compare-and-set that decides between an end, a cancel
 // and a worker that was given up.
-func closeRow(ctx context.Context, tx pgx.Tx, f jobs.Fence, e jobs.Ending) (state jobs.State, err error) {
+func closeRow(ctx context.Context, tx pgx.Tx, f jobs.Fence, e jobs.Ending) (jobs.State, error) {
+	var failures int
+	var canceled bool
+	err := tx.QueryRow(ctx, `select failures, cancel_requested_at is not null from bulkexport.jobs`+fenced+`for update`,
+		f.Job, f.Attempt).Scan(&failures, &canceled)
+	if err != nil {
+		return "", fence(err)
+	}
+	s, err := e.Settle(failures, canceled)
+	if err != nil {
+		return "", err
+	}
 	r, fail := e.Result, e.Failure
 	if r == nil {
 		r = &jobs.Result{Rows: e.Progress.Rows, BytesRaw: e.Progress.BytesRaw, Bytes: e.Progress.BytesStored}
 	}
-	if fail == nil || e.State != jobs.Failed {
+	if fail == nil || s.State != jobs.Failed {
 		fail = &jobs.Failure{}
 	}
-	err = tx.QueryRow(ctx, `update bulkexport.jobs set version = version + 1, worker = null, lease_until = null, failures = $4,
-			state = case when $3 = 'queued' and cancel_requested_at is not null then 'canceled' else $3 end,
+	_, err = tx.Exec(ctx, `update bulkexport.jobs set version = version + 1, worker = null, lease_until = null,
+			state = $3, failures = $4,
 			phase = case when $3 <> 'queued' then phase when $5::interval > interval '0' then 'retrying' else 'waiting' end,
-			dispatched_at = case when $3 = 'queued' then null else dispatched_at end,
-			next_at = case when $3 = 'queued' then now() + $5::interval end,
-			finished_at = case when $3 <> 'queued' or cancel_requested_at is not null then now() end,
+			dispatched_at = case when $3 <> 'queued' then dispatched_at end,
+			next_at = case when $5::interval > interval '0' then now() + $5::interval end,
+			finished_at = case when $3 <> 'queued' then now() end,
 			expires_at = case when $3 = 'succeeded' then now() + $6::interval end,
 			rows_done = $7, bytes_raw = $8, bytes_stored = $9, filename = nullif($10, ''), sha256 = nullif($11, ''),
 			sha256_raw = nullif($12, ''), contexts_cut = $13, progress_at = now(), rows_total = $17, rows_per_second = $18,
 			skipped = $19, skipped_rows = coalesce($20::jsonb, '[]'), deleted = $21, appeared = $22,
 			error_code = nullif($14, ''), error_message = nullif($15, ''), error_retryable = case when $14 <> '' then $16::boolean end`+
-		fenced+`and not ($3 = 'succeeded' and cancel_requested_at is not null)
-		returning state`,
-		f.Job, f.Attempt, e.State, e.Failures, e.Delay, e.Retention, r.Rows, r.BytesRaw, r.Bytes,
+		fenced,
+		f.Job, f.Attempt, s.State, s.Failures, s.Delay, e.Retention, r.Rows, r.BytesRaw, r.Bytes,
 		r.Filename, r.SHA256, r.SHA256Raw, r.ContextsCut, fail.Code, fail.Message, fail.Retryable,
-		e.Progress.RowsTotal, e.Progress.RowsPerSecond, r.Skipped, r.SkippedRows, r.Deleted, r.Appeared).Scan(&state)
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return state, err
-	}
-	var canceled bool
-	err = tx.QueryRow(ctx, `select cancel_requested_at is not null from bulkexport.jobs`+fenced, f.Job, f.Attempt).Scan(&canceled)
-	if err == nil && canceled {
-		return "", jobs.ErrCancelRequested
-	}
-	return "", fence(err)
+		e.Progress.RowsTotal, e.Progress.RowsPerSecond, r.Skipped, r.SkippedRows, r.Deleted, r.Appeared)
+	return s.State, err
 }
 
 func outcome(s jobs.State, e jobs.Ending) string {

@@ -77,7 +77,7 @@ func TestDispatchWaitsForNextAt(t *testing.T) {
 	c := f.claimed("a")
 	f.heartbeat("w", 1, 0)
 	state, err := f.End(t.Context(), c.Fence, jobs.Ending{
-		State: jobs.Queued, Failures: 1, Delay: lease, Failure: &jobs.Failure{Code: jobs.CodeStore},
+		State: jobs.Queued, Failure: &jobs.Failure{Code: jobs.CodeStore},
 	})
 	if err != nil || state != jobs.Queued {
 		t.Fatal(state, err)
@@ -90,6 +90,10 @@ func TestDispatchWaitsForNextAt(t *testing.T) {
 	}
 	if got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1}); len(got) != 0 {
 		t.Error("dispatched before its time")
+	}
+	again := jobs.Ticket{Job: c.Fence.Job, Dispatch: c.Job.Dispatch, Lane: jobs.Large}
+	if _, ok, err := f.Claim(t.Context(), again, "w2", lease); ok || err != nil {
+		t.Error("a doubled ticket was claimed before its time", err)
 	}
 	f.exec(`update bulkexport.jobs set next_at = now() where id = $1`, c.Fence.Job)
 	if got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1}); len(got) != 1 {
