@@ -142,10 +142,9 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 	log.Info("attempt started", "kind", c.Job.Kind)
 	s := &Session{
 		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, draining: r.draining, phase: Planning,
-		until: claimed.Add(planLimit), held: claimed.Add(Lease),
+		until: claimed.Add(planLimit), held: claimed.Add(Lease), upload: c.Job.Upload,
 	}
 	if c.Resume != nil {
-		s.upload = &c.Resume.Upload
 		log.Info("export is resumed", "rows", c.Resume.Cut.Rows, "parts", len(c.Resume.Cut.Parts), "complete", c.Resume.Cut.Final)
 	}
 	ctx, cancel := context.WithCancelCause(r.base)

@@ -22,7 +22,7 @@ type Session struct {
 	progress Progress
 	first    time.Time // when the first row of this attempt came
 	base     int64     // rows that were there before
-	upload   *Upload
+	upload   *Upload   // that the row names, an earlier attempt's perhaps
 }
 
 // Step declares what comes next and how long it may take. The lease is renewed
@@ -66,14 +66,12 @@ func (s *Session) Wrote(rows, raw, stored int64) {
 }
 
 // BeginUpload names the object in the row; its first byte may be sent after that.
+// Where the answer is lost, the row may name it all the same.
 func (s *Session) BeginUpload(ctx context.Context, u Upload) error {
-	if err := s.attempts.BeginUpload(ctx, s.fence, u); err != nil {
-		return err
-	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.upload = &u
-	return nil
+	s.mu.Unlock()
+	return s.attempts.BeginUpload(ctx, s.fence, u)
 }
 
 // Commit makes a cut the point from which a successor may go on.

@@ -106,21 +106,22 @@ func (w *world) checkFinal(r *row) {
 	}
 }
 
-// ended: what a canceled or failed attempt has uploaded is removed by the
-// worker that ended it, if it is told of the end, and lives.
+// ended: what a canceled or failed job has uploaded is removed by the worker
+// that ended it, if it is told of the end, and lives. (Where the answer to
+// BeginUpload was lost the row may name an older upload than the worker thinks:
+// that one is the sweeper's.)
 func (p *process) ended(f jobs.Fence, state jobs.State, err error) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	r := p.w.table.byID[f.Job]
 	if err == nil && (state == jobs.Canceled || state == jobs.Failed) && r.upload != nil {
-		p.w.toDiscard = append(p.w.toDiscard, discard{p, *r.upload, f.Job})
+		p.w.toDiscard = append(p.w.toDiscard, discard{p, f.Job})
 	}
 }
 
 type discard struct {
-	p      *process
-	upload jobs.Upload
-	job    string
+	p   *process
+	job string
 }
 
 // cancelLimit is how long a cancel of a running job may take in calm times: a
@@ -158,7 +159,7 @@ func (w *world) checkEnd() {
 		}
 	}
 	for _, d := range w.toDiscard {
-		if !d.p.dead && !w.discards[d.upload.Key] {
+		if !d.p.dead && !w.discards[d.job] {
 			w.violated("6: what %s had uploaded is left behind by %s", d.job, d.p.id)
 		}
 	}

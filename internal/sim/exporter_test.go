@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
@@ -246,7 +247,8 @@ func (e *exporter) discardSoon(ctx context.Context, f jobs.Fence, u jobs.Upload)
 // Discard implements jobs.Exporter.
 func (e *exporter) Discard(ctx context.Context, u jobs.Upload) error {
 	e.p.w.mu.Lock()
-	e.p.w.discards[u.Key] = true
+	job, _, _ := strings.Cut(u.Nonce, "-")
+	e.p.w.discards[job] = true
 	e.p.w.mu.Unlock()
 	return e.remove(ctx, "discard "+u.Key, u)
 }

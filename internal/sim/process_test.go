@@ -67,7 +67,9 @@ func (w *world) start(name string, life int) *process {
 		if running := p.exporting[jobs.Large] + p.exporting[jobs.Small]; err == nil && !p.dead && running > 0 {
 			w.violated("3: %s went, and %d exports are running", p.id, running)
 		}
-		p.kill() // what did not end within the grace ends with the process
+		if err != nil {
+			p.kill() // what did not end within the grace ends with the process
+		}
 	})
 	return p
 }

@@ -66,6 +66,9 @@ func (t *table) claim(ticket jobs.Ticket, worker string, lease time.Duration) (j
 	r.attempt++
 	r.leaseUntil = time.Now().Add(lease)
 	t.w.attempts++
+	if !r.cancelAt.IsZero() {
+		t.w.violated("6: %s is run again after its cancel", r.id)
+	}
 	t.w.moved("%s claimed: attempt %d by %s, %d cuts", r.id, r.attempt, worker, len(r.cuts))
 	c := jobs.Claim{
 		Job:   jobs.Job{ID: r.id, Spec: jobs.Spec{Project: r.project, Kind: jobs.Documents}, Lane: r.lane, State: r.state, Attempt: r.attempt, Failures: r.failures, Upload: r.upload},

@@ -26,7 +26,7 @@ type world struct {
 	attempts   int
 	trace      []string
 	violations []string
-	discards   map[string]bool // keys that Discard was called for
+	discards   map[string]bool // jobs that Discard was called for
 	toDiscard  []discard
 	asked      bool // people have asked for all they will
 	closing    bool
