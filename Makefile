@@ -62,6 +62,13 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 	grep -rno '^func Fuzz[A-Za-z]*' --include='*_test.go' internal | while IFS=: read -r file _ func; do \
 		nice go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 2s -parallel 1 ./$$(dirname $$file); done
 
+SEEDS := 20000
+SEED  := 0
+.PHONY: sim
+sim: ## simulate SEEDS (20000) worlds of workers, faults and lost answers; one of them, told: SEED=44
+	if test $(SEED) = 0; then go test -count=1 -timeout 12h -v -run '^TestSeeds$$' ./internal/sim -args -seeds $(SEEDS); \
+	else go test -count=1 -v -run '^TestSeed$$' ./internal/sim -args -seed $(SEED); fi
+
 .PHONY: mutants
 mutants: build tools ## take one protection out at a time and show that a test notices; one of them: ARGS=no-part-gap
 	$(BIN)/devstack exec -- $(BIN)/mutants $(ARGS)
