@@ -81,7 +81,7 @@ func (w *world) checkEnding(r *row, e jobs.Ending, s jobs.Settled) {
 	case jobs.Queued:
 		least := time.Duration(0)
 		if e.Failure != nil {
-			least = backoff[r.budget-1]
+			least = backoff[min(r.budget, len(backoff))-1]
 		}
 		if s.Delay < least || s.Delay > least*6/5 {
 			w.violated("1: %s waits %s after %d failures", r.id, s.Delay, r.budget)
