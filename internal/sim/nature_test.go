@@ -18,7 +18,7 @@ func (w *world) run() {
 	w.wg.Go(func() { w.people(w.stream("people")) })
 	w.wg.Go(func() { w.trouble(w.stream("trouble")) })
 	for end := w.calm.Add(endLimit); time.Now().Before(end) && !w.over(); {
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 	}
 	w.mu.Lock()
 	w.closing = true
@@ -49,7 +49,7 @@ func (w *world) projectSlots() int { return 1 + int(w.seed%2) }
 // people ask for exports and cancel some of them, in calm times too.
 func (w *world) people(s *stream) {
 	for i := range 2 + s.IntN(7) {
-		time.Sleep(s.between(time.Millisecond, 15*time.Second))
+		<-time.After(s.between(time.Millisecond, 15*time.Second))
 		r := &row{id: fmt.Sprintf("job%d", i), project: fmt.Sprintf("p%d", s.IntN(3)), lane: jobs.Large, size: 1 + s.Int64N(60)}
 		if r.size <= 8 {
 			r.lane = jobs.Small
@@ -69,13 +69,13 @@ func (w *world) people(s *stream) {
 }
 
 func (w *world) cancelLater(r *row, after time.Duration) {
-	time.Sleep(after)
+	<-time.After(after)
 	w.mu.Lock()
 	calm := w.isCalm() && time.Since(w.calm) > time.Minute && w.table.held(r) // nothing of the trouble lingers
 	w.table.requestCancel(r.id)
 	w.mu.Unlock()
 	if calm {
-		time.Sleep(cancelLimit)
+		<-time.After(cancelLimit)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.checkCancel(r)
@@ -85,7 +85,7 @@ func (w *world) cancelLater(r *row, after time.Duration) {
 // trouble kills, freezes and stops workers, and takes dependencies away.
 func (w *world) trouble(s *stream) {
 	for {
-		time.Sleep(s.between(time.Millisecond, 20*time.Second))
+		<-time.After(s.between(time.Millisecond, 20*time.Second))
 		w.mu.Lock()
 		if w.isCalm() {
 			w.mu.Unlock()

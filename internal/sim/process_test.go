@@ -31,9 +31,8 @@ type process struct {
 
 // attempt is what the checks know of an attempt in a process.
 type attempt struct {
-	fenced    bool      // the process was told so
-	allowed   time.Time // of the current step: renewals must end then
-	discarded bool
+	fenced  bool      // the process was told so
+	allowed time.Time // of the current step: renewals must end then
 }
 
 const grace = 25 * time.Second
@@ -168,7 +167,7 @@ func call[T any](ctx context.Context, p *process, name string, down *bool, effec
 		return zero, errKilled
 	}
 	// What others do in this very instant comes first, whatever the scheduler.
-	time.Sleep(s.between(1, time.Microsecond))
+	<-time.After(s.between(1, time.Microsecond))
 	if ctx.Err() != nil {
 		return zero, errors.Join(errNoAnswer, ctx.Err())
 	}
