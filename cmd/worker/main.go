@@ -23,7 +23,7 @@ import (
 	"github.com/bulkexport/bulkexport/internal/worker"
 )
 
-func main() { boot.Main("worker", serve) }
+func main() { boot.Main("worker", serve, commands...) }
 
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	export.CollectEarly()
@@ -48,6 +48,11 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	roles, err := platform.OpenRoles(cfg.PlatformRedisURL)
+	if err != nil {
+		return err
+	}
+	defer roles.Close()
 
 	dispatcher := jobs.NewDispatcher(st, q, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
 	exporter := export.New(source, files, export.Options{
@@ -69,15 +74,23 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Log:      log,
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { boot.MigrateSoon(ctx, st, cfg, log); return nil })
 	g.Go(func() error {
 		boot.TestStore(ctx, files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log)
+		return nil
+	})
+	sweeper := newSweeper(cfg, st, files, platform.Roll{Source: source, Roles: roles}, q, log)
+	g.Go(func() error {
+		boot.MigrateSoon(ctx, st, cfg, log)
+		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})
 	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()
 }
+
+// sweepEvery is the pause between passes; of all workers, one works.
+const sweepEvery = time.Minute
 
 // workerID tells an operator the machine and the process, and is never used twice.
 func workerID() string {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,10 +25,18 @@ import (
 // Serve is a program's own work, until ctx is done.
 type Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
 
+// Command is a subcommand that only one of the programs has. Its settings and
+// log are as for serving; args are those after its name.
+type Command struct {
+	Name  string
+	Usage string // lines for the help, indented by two
+	Run   func(ctx context.Context, cfg config.Config, args []string, out io.Writer, log *slog.Logger) error
+}
+
 // Main runs a program with the process's own arguments and exits.
-func Main(name string, serve Serve) {
+func Main(name string, serve Serve, own ...Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, name, os.Args[1:], os.Environ(), os.Stdout, serve)
+	err := run(ctx, name, os.Args[1:], os.Environ(), os.Stdout, serve, own)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -35,21 +44,29 @@ func Main(name string, serve Serve) {
 	}
 }
 
-const usage = `usage: %s [serve | migrate | healthcheck | config]
+const usage = `usage: %s [command]
 
   serve        work until SIGTERM (the default)
   migrate      bring the schema bulkexport up to date, and end
   healthcheck  ask a running %s at METRICS_ADDR whether it is ready
   config       check the settings and show them, without secrets
-`
+%s`
 
-func run(ctx context.Context, name string, args, environ []string, out io.Writer, serve Serve) error {
+func run(ctx context.Context, name string, args, environ []string, out io.Writer, serve Serve, own []Command) error {
 	command := "serve"
 	if len(args) > 0 {
-		command = args[0]
+		command, args = args[0], args[1:]
 	}
-	if len(args) > 1 || command == "help" || command == "-h" || command == "--help" {
-		_, err := fmt.Fprintf(out, usage, name, name)
+	i := slices.IndexFunc(own, func(c Command) bool { return c.Name == command })
+	if help := command == "help" || command == "-h" || command == "--help"; help || i < 0 && len(args) > 0 {
+		more := ""
+		for _, c := range own {
+			more += c.Usage
+		}
+		_, err := fmt.Fprintf(out, usage, name, name, more)
+		if !help {
+			err = fmt.Errorf("%s takes no arguments", command)
+		}
 		return err
 	}
 	cfg, err := config.Load(environ)
@@ -57,6 +74,9 @@ func run(ctx context.Context, name string, args, environ []string, out io.Writer
 		return fmt.Errorf("settings:\n%w", err)
 	}
 	log := telemetry.NewLogger(out, cfg.LogLevel, name)
+	if i >= 0 {
+		return own[i].Run(ctx, cfg, args, out, log)
+	}
 	switch command {
 	case "serve":
 		return serve(ctx, cfg, log)

@@ -44,6 +44,7 @@ type Config struct {
 	ProjectQueueMax   int           `env:"PROJECT_QUEUE_MAX" envDefault:"100" doc:"exports of one project that may wait"`
 	LinkTTL           time.Duration `env:"LINK_TTL" envDefault:"15m" doc:"life of a download link"`
 	ExportRetention   time.Duration `env:"EXPORT_RETENTION" envDefault:"72h" doc:"how long a finished file is kept"`
+	JobRetention      time.Duration `env:"JOB_RETENTION" envDefault:"720h" doc:"how long the record of an export is kept after its data is gone"`
 	GzipLevel         int           `env:"GZIP_LEVEL" envDefault:"5" doc:"1 (fast) to 9 (small)"`
 	ShutdownGrace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"for ending requests and handing exports back"`
 	LogLevel          slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR"`
@@ -112,6 +113,7 @@ func (c *Config) validate() (errs []error) {
 	need(c.ProjectQueueMax >= 1, "PROJECT_QUEUE_MAX must be 1 or more")
 	need(c.LinkTTL >= time.Minute && c.LinkTTL <= 24*time.Hour, "LINK_TTL must be 1m to 24h")
 	need(c.ExportRetention >= time.Hour, "EXPORT_RETENTION must be 1h or more")
+	need(c.JobRetention >= 24*time.Hour, "JOB_RETENTION must be 24h or more")
 	need(c.GzipLevel >= 1 && c.GzipLevel <= 9, "GZIP_LEVEL must be 1 to 9")
 	need(c.ShutdownGrace >= time.Second, "SHUTDOWN_GRACE must be 1s or more")
 	return errs

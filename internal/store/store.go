@@ -16,13 +16,15 @@ import (
 	"github.com/bulkexport/bulkexport/internal/pgfault"
 )
 
-// Store implements jobs.Records, jobs.Attempts and jobs.Board.
+// Store implements the ports of package jobs that are about its rows.
 type Store struct{ pool *pgxpool.Pool }
 
 var (
 	_ jobs.Records  = (*Store)(nil)
 	_ jobs.Attempts = (*Store)(nil)
 	_ jobs.Board    = (*Store)(nil)
+	_ jobs.Ledger   = (*Store)(nil)
+	_ jobs.Holdings = (*Store)(nil)
 )
 
 // Open makes a Store for the database at url. It does not connect yet: a
