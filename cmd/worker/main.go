@@ -16,9 +16,6 @@ import (
 	"github.com/bulkexport/bulkexport/internal/config"
 	"github.com/bulkexport/bulkexport/internal/export"
 	"github.com/bulkexport/bulkexport/internal/jobs"
-	"github.com/bulkexport/bulkexport/internal/platform"
-	"github.com/bulkexport/bulkexport/internal/queue"
-	"github.com/bulkexport/bulkexport/internal/store"
 	"github.com/bulkexport/bulkexport/internal/telemetry"
 	"github.com/bulkexport/bulkexport/internal/worker"
 )
@@ -28,34 +25,15 @@ func main() { boot.Main("worker", serve, commands...) }
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	export.CollectEarly()
 	slots := map[jobs.Lane]int{jobs.Large: cfg.WorkerConcurrency, jobs.Small: cfg.WorkerConcurrency}
-	st, err := store.Open(ctx, cfg.DatabaseURL, "bulkexport-worker")
-	if err != nil {
-		return err
-	}
-	defer st.Close()
 	// One connection more for each export's plan and probes.
-	source, err := platform.OpenSource(ctx, cfg.SourceDatabaseURL, "bulkexport-worker", 2*cfg.WorkerConcurrency*cfg.SourceConns+1)
+	p, err := open(ctx, cfg, 2*cfg.WorkerConcurrency*cfg.SourceConns+1)
 	if err != nil {
 		return err
 	}
-	defer source.Close()
-	q, err := queue.Open(cfg.RedisURL)
-	if err != nil {
-		return err
-	}
-	defer q.Close()
-	files, err := boot.OpenBucket(cfg)
-	if err != nil {
-		return err
-	}
-	roles, err := platform.OpenRoles(cfg.PlatformRedisURL)
-	if err != nil {
-		return err
-	}
-	defer roles.Close()
+	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(st, q, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
-	exporter := export.New(source, files, export.Options{
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	exporter := export.New(p.source, p.files, export.Options{
 		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, ReadMBps: cfg.SourceReadMBps,
 		GzipLevel: cfg.GzipLevel, NewNonce: rand.Text, Log: log,
 	})
@@ -63,24 +41,24 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	id := workerID()
 	w := &worker.Worker{
 		Status: jobs.WorkerStatus{ID: id, Slots: slots},
-		Board:  st, Dispatcher: dispatcher, Tickets: q.NewServer(slots, log), Grace: cfg.ShutdownGrace, Log: log,
-		Runner: jobs.NewRunner(st, exporter, env, jobs.RunnerOptions{
+		Board:  p.store, Dispatcher: dispatcher, Tickets: p.queue.NewServer(slots, log), Grace: cfg.ShutdownGrace, Log: log,
+		Runner: jobs.NewRunner(p.store, exporter, env, jobs.RunnerOptions{
 			Worker: id, Slots: slots, Retention: cfg.ExportRetention, Freed: dispatcher.Kick,
 		}),
 	}
 	probes := &telemetry.Probes{
-		Required: map[string]telemetry.Check{"database": st.Ready},
-		Optional: map[string]telemetry.Check{"source": source.Ping, "queue": q.Ping, "bucket": files.Ping},
+		Required: map[string]telemetry.Check{"database": p.store.Ready},
+		Optional: map[string]telemetry.Check{"source": p.source.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		boot.TestStore(ctx, files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log)
+		boot.TestStore(ctx, p.files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log)
 		return nil
 	})
-	sweeper := newSweeper(cfg, st, files, platform.Roll{Source: source, Roles: roles}, q, log)
+	sweeper := newSweeper(cfg, p, log)
 	g.Go(func() error {
-		boot.MigrateSoon(ctx, st, cfg, log)
+		boot.MigrateSoon(ctx, p.store, cfg, log)
 		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/boot"
@@ -13,8 +15,6 @@ import (
 	"github.com/bulkexport/bulkexport/internal/config"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 	"github.com/bulkexport/bulkexport/internal/platform"
-	"github.com/bulkexport/bulkexport/internal/queue"
-	"github.com/bulkexport/bulkexport/internal/store"
 )
 
 var commands = []boot.Command{
@@ -28,53 +28,10 @@ var commands = []boot.Command{
 `},
 }
 
-// parts are what sweeping needs.
-type parts struct {
-	store   *store.Store
-	sweeper *jobs.Sweeper
-	close   []func()
-}
-
-func (p *parts) Close() {
-	for _, f := range p.close {
-		f()
-	}
-}
-
-// openSweeper opens what one command needs; a worker that serves has all of it
-// already, but for the roles.
-func openSweeper(ctx context.Context, cfg config.Config, log *slog.Logger) (*parts, error) {
-	var p parts
-	st, err := store.Open(ctx, cfg.DatabaseURL, "bulkexport-sweep")
-	if err != nil {
-		return nil, err
-	}
-	p.store, p.close = st, append(p.close, st.Close)
-	source, err := platform.OpenSource(ctx, cfg.SourceDatabaseURL, "bulkexport-sweep", 1)
-	if err != nil {
-		return &p, err
-	}
-	p.close = append(p.close, source.Close)
-	q, err := queue.Open(cfg.RedisURL)
-	if err != nil {
-		return &p, err
-	}
-	p.close = append(p.close, func() { _ = q.Close() })
-	roles, err := platform.OpenRoles(cfg.PlatformRedisURL)
-	if err != nil {
-		return &p, err
-	}
-	p.close = append(p.close, func() { _ = roles.Close() })
-	files, err := boot.OpenBucket(cfg)
-	if err != nil {
-		return &p, err
-	}
-	p.sweeper = newSweeper(cfg, st, files, platform.Roll{Source: source, Roles: roles}, q, log)
-	return &p, nil
-}
-
-func newSweeper(cfg config.Config, st *store.Store, files *bucket.Bucket, roll platform.Roll, q *queue.Queue, log *slog.Logger) *jobs.Sweeper {
-	return jobs.NewSweeper(st, st, bucket.Shelf{Bucket: files, Prefix: cfg.S3Prefix}, roll, q, cfg.JobRetention, jobs.Env{Now: time.Now, Log: log})
+// newSweeper makes the sweeper of an installation.
+func newSweeper(cfg config.Config, p *parts, log *slog.Logger) *jobs.Sweeper {
+	shelf, roll := bucket.Shelf{Bucket: p.files, Prefix: cfg.S3Prefix}, platform.Roll{Source: p.source, Roles: p.roles}
+	return jobs.NewSweeper(p.store, p.store, shelf, roll, p.queue, cfg.JobRetention, jobs.Env{Now: time.Now, Log: log})
 }
 
 func sweep(ctx context.Context, cfg config.Config, args []string, out io.Writer, log *slog.Logger) error {
@@ -86,21 +43,18 @@ func sweep(ctx context.Context, cfg config.Config, args []string, out io.Writer,
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	p, err := openSweeper(ctx, cfg, log)
-	if p != nil {
-		defer p.Close()
-	}
+	p, err := open(ctx, cfg, 1)
 	if err != nil {
 		return err
 	}
-	r, err := p.sweeper.Pass(ctx, o)
+	defer p.close()
+	r, err := newSweeper(cfg, p, log).Pass(ctx, o)
 	if o.Dry {
-		fmt.Fprintln(out, "a dry run: nothing is removed")
+		if _, err := fmt.Fprintln(out, "a dry run: nothing is removed"); err != nil {
+			return err
+		}
 	}
-	if printed := r.Print(out); err == nil {
-		err = printed
-	}
-	return err
+	return errors.Join(err, r.Print(out))
 }
 
 func purge(ctx context.Context, cfg config.Config, args []string, out io.Writer, log *slog.Logger) error {
@@ -114,27 +68,19 @@ func purge(ctx context.Context, cfg config.Config, args []string, out io.Writer,
 	if *project == "" {
 		return fmt.Errorf("name the project: worker purge -project NAME")
 	}
-	p, err := openSweeper(ctx, cfg, log)
-	if p != nil {
-		defer p.Close()
-	}
+	p, err := open(ctx, cfg, 1)
 	if err != nil {
 		return err
 	}
+	defer p.close()
 	ids, err := p.store.Purge(ctx, *project, "operator", !*yes)
-	for _, id := range ids {
-		fmt.Fprintln(out, id)
-	}
 	if err != nil {
 		return err
 	}
 	if !*yes {
-		_, err = fmt.Fprintf(out, "%d exports of %q would be ended and removed; repeat with -yes to do it\n", len(ids), *project)
+		_, err = fmt.Fprintf(out, "%d exports of %q would be ended and removed; repeat with -yes to do it:\n%s\n", len(ids), *project, strings.Join(ids, "\n"))
 		return err
 	}
-	r, err := p.sweeper.Pass(ctx, jobs.SweepOptions{})
-	if printed := r.Print(out); err == nil {
-		err = printed
-	}
-	return err
+	r, err := newSweeper(cfg, p, log).Pass(ctx, jobs.SweepOptions{})
+	return errors.Join(err, r.Print(out))
 }

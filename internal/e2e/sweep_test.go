@@ -41,8 +41,8 @@ func TestRetention(t *testing.T) {
 	w := testenv.New(t)
 	fill(t, w, demodata.Options{Conversations: demodata.Volume{Rows: 50}})
 	s := start(t, w, 1)
-	first := s.succeed(s.create(demodata.Project, `{"kind":"conversations"}`).ID)
-	second := s.succeed(s.create(demodata.Project, `{"kind":"conversations","fresh":true}`).ID)
+	first := s.succeed(s.create(demodata.DemoProject, `{"kind":"conversations"}`).ID)
+	second := s.succeed(s.create(demodata.DemoProject, `{"kind":"conversations","fresh":true}`).ID)
 	if _, err := w.Admin(t).Exec(t.Context(), `update bulkexport.jobs set expires_at = now() where id = $1`, first.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -70,10 +70,10 @@ func TestRetention(t *testing.T) {
 	if len(s.download(second.ID)) == 0 {
 		t.Error("the other export lost its file")
 	}
-	if out := s.command("purge", "-project", demodata.Project); !strings.Contains(out, "1 exports") || len(s.download(second.ID)) == 0 {
+	if out := s.command("purge", "-project", demodata.DemoProject); !strings.Contains(out, "1 exports") || len(s.download(second.ID)) == 0 {
 		t.Errorf("a purge without a word says:\n%s", out)
 	}
-	s.command("purge", "-project", demodata.Project, "-yes")
+	s.command("purge", "-project", demodata.DemoProject, "-yes")
 	if left := s.objects(); len(left) != 0 {
 		t.Errorf("left after the purge: %v", left)
 	}
