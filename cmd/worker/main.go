@@ -33,18 +33,18 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	defer p.close()
 
 	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
-	exporter := export.New(p.source, p.files, export.Options{
+	id := workerID()
+	options := jobs.RunnerOptions{Worker: id, Slots: slots, Retention: cfg.ExportRetention, Freed: dispatcher.Kick}
+	attempts, files := plant(&options, p.store, p.files)
+	exporter := export.New(p.source, files, export.Options{
 		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, ReadMBps: cfg.SourceReadMBps,
 		GzipLevel: cfg.GzipLevel, NewNonce: rand.Text, Log: log,
 	})
 	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log}
-	id := workerID()
 	w := &worker.Worker{
 		Status: jobs.WorkerStatus{ID: id, Slots: slots},
 		Board:  p.store, Dispatcher: dispatcher, Tickets: p.queue.NewServer(slots, log), Grace: cfg.ShutdownGrace, Log: log,
-		Runner: jobs.NewRunner(p.store, exporter, env, jobs.RunnerOptions{
-			Worker: id, Slots: slots, Retention: cfg.ExportRetention, Freed: dispatcher.Kick,
-		}),
+		Runner: jobs.NewRunner(attempts, exporter, env, options),
 	}
 	probes := &telemetry.Probes{
 		Required: map[string]telemetry.Check{"database": p.store.Ready},

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "bulkexport-e2e-")
 	if err == nil {
 		binaries = dir
-		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, raceFlag...)
+		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, buildFlags...)
 		var out []byte
 		out, err = exec.Command("go", append(args, "../../cmd/api", "../../cmd/worker")...).CombinedOutput()
 		if err != nil {

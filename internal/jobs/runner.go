@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,12 +53,14 @@ type RunnerOptions struct {
 	Worker    string
 	Slots     map[Lane]int
 	Retention time.Duration
+	Lease     time.Duration // 0 is Lease
 	// Freed is called when a slot gets free.
 	Freed func()
 }
 
 // NewRunner makes a Runner that is ready for tickets.
 func NewRunner(a Attempts, x Exporter, env Env, o RunnerOptions) *Runner {
+	o.Lease = cmp.Or(o.Lease, Lease)
 	r := &Runner{attempts: a, exporter: x, env: env, opts: o, slots: make(map[Lane]chan struct{}), draining: make(chan struct{})}
 	for lane, n := range o.Slots {
 		r.slots[lane] = make(chan struct{}, n)
@@ -77,7 +80,7 @@ func (r *Runner) Handle(t Ticket) {
 	defer free()
 	ctx, cancel := context.WithTimeout(r.base, callLimit)
 	sent := r.env.Now()
-	claim, ok, err := r.attempts.Claim(ctx, t, r.opts.Worker, Lease)
+	claim, ok, err := r.attempts.Claim(ctx, t, r.opts.Worker, r.opts.Lease)
 	cancel()
 	if err != nil {
 		r.env.Log.Warn("claim failed", "job", t.Job, "error", err)
@@ -141,8 +144,8 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 	log := r.env.Log.With("job", c.Fence.Job, "attempt", c.Fence.Attempt)
 	log.Info("attempt started", "kind", c.Job.Kind)
 	s := &Session{
-		attempts: r.attempts, fence: c.Fence, lease: Lease, now: r.env.Now, draining: r.draining, phase: Planning,
-		until: claimed.Add(planLimit), held: claimed.Add(Lease), upload: c.Job.Upload,
+		attempts: r.attempts, fence: c.Fence, lease: r.opts.Lease, now: r.env.Now, draining: r.draining, phase: Planning,
+		until: claimed.Add(planLimit), held: claimed.Add(r.opts.Lease), upload: c.Job.Upload,
 	}
 	if c.Resume != nil {
 		log.Info("export is resumed", "rows", c.Resume.Cut.Rows, "parts", len(c.Resume.Cut.Parts), "complete", c.Resume.Cut.Final)
