@@ -35,13 +35,11 @@ type Queue struct {
 
 // Open makes a Queue over the Redis at url. It does not connect yet.
 func Open(url string) (*Queue, error) {
-	opts, err := redis.ParseURL(url)
+	rdb, err := client(url)
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = time.Second, 1, 1
 	logging.Disable() // the errors reach the callers
-	rdb := redis.NewClient(opts)
 	return &Queue{rdb, asynq.NewClientFromRedisClient(rdb)}, nil
 }
 
