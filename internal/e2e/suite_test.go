@@ -192,7 +192,7 @@ func (f *field) patient(id string) (j job) {
 	f.t.Helper()
 	for deadline := time.Now().Add(4 * time.Minute); ; {
 		j = f.get(id)
-		if j.State != "queued" && j.State != "running" {
+		if j.State != "queued" && j.State != "running" && j.State != "canceling" {
 			return j
 		}
 		if time.Now().After(deadline) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -195,5 +196,76 @@ func TestLanesAreApart(t *testing.T) {
 	got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1})
 	if len(got) != 1 || got[0].Lane != jobs.Small {
 		t.Errorf("one small slot: %v", got)
+	}
+}
+
+// The place that people are told is the dispatcher's own order.
+func TestQueuePosition(t *testing.T) {
+	f := open(t)
+	var ids []string
+	for _, project := range []string{"flood", "flood", "flood", "a", "flood", "b", "a"} {
+		ids = append(ids, f.create(newJob(project)).ID)
+	}
+	small := newJob("flood")
+	small.Lane = jobs.Small
+	if j := f.create(small); *j.QueuePosition != 1 {
+		t.Errorf("alone in its lane at %d", *j.QueuePosition)
+	}
+	if list, err := f.List(t.Context(), jobs.ListQuery{Project: "b", Limit: 10}); err != nil || *list[0].QueuePosition != 3 {
+		t.Error(list, err)
+	}
+	f.heartbeat("w", 1, 0)
+	for want := range ids {
+		first := 0
+		for _, id := range ids {
+			if j := f.get(id); j.QueuePosition != nil && *j.QueuePosition == 1 {
+				first++
+				f.dispatch(jobs.DispatchRules{ProjectSlots: 1})
+				if j := f.get(id); j.Dispatch != 1 || *j.QueuePosition != 1 {
+					t.Fatalf("%d.: place 1 was not dispatched: %+v", want, j)
+				}
+				if _, ok, err := f.Claim(t.Context(), jobs.Ticket{Job: id, Dispatch: 1, Lane: jobs.Large}, "w", lease); !ok || err != nil {
+					t.Fatal(ok, err)
+				}
+				if f.get(id).QueuePosition != nil {
+					t.Error("a running job has a place")
+				}
+				f.exec(`update bulkexport.jobs set state = 'canceled', lease_until = null where id = $1`, id)
+				break
+			}
+		}
+		if first != 1 {
+			t.Fatalf("%d.: %d jobs at place 1", want, first)
+		}
+	}
+}
+
+// A long queue and a long past cost a pass, and a look at a job, little.
+func TestLongQueue(t *testing.T) {
+	f := open(t)
+	f.exec(`insert into bulkexport.jobs (id, project, kind, requested_by, lane, state, dispatch, dispatched_at, error_code)
+		select gen_random_uuid(), 'p' || g % 50, 'documents', 'a@example.edu', 'large', 'failed', 1, now() - g * interval '1 minute', 'c' from generate_series(1, 100000) g`)
+	f.exec(`insert into bulkexport.jobs (id, project, kind, requested_by, lane)
+		select gen_random_uuid(), 'p' || case when g % 2 = 0 then 0 else g % 50 end, 'documents', 'a@example.edu', 'large' from generate_series(1, 10000) g`)
+	f.exec(`analyze bulkexport.jobs`)
+	f.heartbeat("w", 20, 0)
+	var last string
+	if err := f.db.QueryRow(t.Context(), `select id::text from bulkexport.jobs where state = 'queued' order by created_at desc limit 1`).Scan(&last); err != nil {
+		t.Fatal(err)
+	}
+	quickest := func(do func()) time.Duration {
+		best := time.Hour
+		for range 5 {
+			began := time.Now()
+			do()
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	pass := quickest(func() { f.dispatch(jobs.DispatchRules{ProjectSlots: 1}) })
+	look := quickest(func() { f.get(last) })
+	t.Logf("10,000 jobs wait, 100,000 are over: a pass takes %s, a look at a job %s", pass, look)
+	if pass > 450*time.Millisecond || look > 300*time.Millisecond {
+		t.Errorf("a pass takes %s, a look at a job %s", pass, look)
 	}
 }

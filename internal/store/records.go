@@ -143,7 +143,7 @@ func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
 }
 
 func get(ctx context.Context, q querier, id string) (jobs.Job, error) {
-	rows, err := q.Query(ctx, `select `+columns+` from bulkexport.jobs j where j.id = $1`, id)
+	rows, err := q.Query(ctx, selectJobs+`where j.id = $1`, id)
 	if err != nil {
 		return jobs.Job{}, err
 	}
@@ -156,7 +156,7 @@ func get(ctx context.Context, q querier, id string) (jobs.Job, error) {
 
 // List implements jobs.Records.
 func (s *Store) List(ctx context.Context, q jobs.ListQuery) ([]jobs.Job, error) {
-	rows, err := s.pool.Query(ctx, `select `+columns+` from bulkexport.jobs j
+	rows, err := s.pool.Query(ctx, selectJobs+`
 		where j.project = $1
 		  and case when $2 = '' then true
 		      when $2 = 'canceling' then j.state in ('queued', 'running') and j.cancel_requested_at is not null

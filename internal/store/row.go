@@ -8,16 +8,38 @@ import (
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// columns of a job as scanJob reads them, of a row named j. The position counts
-// the queued jobs of the lane that are older; it is null unless queued.
+// selectJobs reads rows named j as scanJob wants them; a condition follows. The
+// ranking is only made if one of the rows is queued.
+const selectJobs = `with place as materialized (` + placeSQL + `)
+	select ` + columns + ` from bulkexport.jobs j `
+
+// placeSQL ranks what waits in each lane in the order of dispatchSQL: what was
+// dispatched just now, then by turn of each project, the project first that was
+// served longest ago. A back-off does not change the place.
+const placeSQL = `
+	with open as (
+		select id, lane, project, created_at, state = 'queued' as waits,
+			state = 'running' or coalesce(dispatched_at > now() - interval '10 seconds', false) as busy
+		from bulkexport.jobs where state in ('queued', 'running')
+	), turns as (
+		select *, case when not busy then row_number() over (partition by lane, project order by not busy, created_at, id) else 0 end as turn
+		from open
+	), served as (
+		select lane, project, (select max(dispatched_at) from bulkexport.jobs h
+			where h.lane = p.lane and h.project = p.project and h.dispatched_at is not null) as at
+		from (select distinct lane, project from open) p
+	)
+	select id, row_number() over (partition by lane order by turn, served.at nulls first, created_at, id) as place
+	from turns join served using (lane, project) where waits`
+
+// columns of a job. The place is null unless it is queued.
 const columns = `j.id::text, j.project, j.kind, j.from_at, j.to_at, j.allow_skipped, j.requested_by, j.created_at,
 	j.state, j.phase, j.lane, j.version, j.attempt, j.failures, j.dispatch, j.next_at, j.started_at, j.finished_at,
 	j.cancel_requested_at, j.rows_done, j.rows_total, j.bytes_raw, j.bytes_stored, j.rows_per_second, j.progress_at,
 	j.upload_nonce, j.upload_key, coalesce(j.upload_id, ''), j.filename, j.sha256, j.sha256_raw, j.contexts_cut,
 	j.skipped, j.skipped_rows, j.deleted, j.appeared,
 	j.expires_at, j.error_code, j.error_message, j.error_retryable,
-	case when j.state = 'queued' then 1 + (select count(*) from bulkexport.jobs q
-		where q.state = 'queued' and q.lane = j.lane and (q.created_at, q.id) < (j.created_at, j.id)) end`
+	case when j.state = 'queued' then (select place from place where place.id = j.id) end`
 
 func scanJob(row pgx.CollectableRow) (jobs.Job, error) {
 	var (
