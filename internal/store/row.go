@@ -22,9 +22,9 @@ const placeSQL = `
 			state = 'running' or coalesce(dispatched_at > now() - interval '10 seconds', false) as busy
 		from bulkexport.jobs where state in ('queued', 'running')
 	), turns as (
-		select *, case when not busy then row_number() over (partition by lane, project order by not busy, created_at, id) else 0 end as turn
+		select *, case when not busy then row_number() over (partition by lane, project collate "C" order by not busy, created_at, id) else 0 end as turn
 		from open
-	), served as (
+	), served as materialized (
 		select lane, project, (select max(dispatched_at) from bulkexport.jobs h
 			where h.lane = p.lane and h.project = p.project and h.dispatched_at is not null) as at
 		from (select distinct lane, project from open) p
