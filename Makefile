@@ -81,6 +81,10 @@ else
 	$(call faults,/kills) -kills 100 -lease 15s $(ARGS)
 endif
 
+.PHONY: flood
+flood: build ## 10,000 small exports of 50 projects, half of them of one: who waits how long
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 3h -run '^TestFlood$$' ./internal/e2e -args -flood 10000 $(ARGS)
+
 .PHONY: mutants
 mutants: build tools ## take one protection out at a time and show that a test notices; one of them: ARGS=no-part-gap
 	$(BIN)/devstack exec -- $(BIN)/mutants $(ARGS)

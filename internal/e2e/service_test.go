@@ -51,6 +51,7 @@ type service struct {
 	t   *testing.T
 	env []string
 	url string
+	api *process
 }
 
 // start brings up an API and n workers.
@@ -60,7 +61,7 @@ func start(t *testing.T, w *testenv.World, workers int, extra ...string) *servic
 	s := &service{World: w, t: t, url: "http://" + addr}
 	s.env = append(w.Env(t), "HTTP_ADDR="+addr, "PUBLIC_URL="+s.url, "LOG_LEVEL=DEBUG")
 	s.env = append(s.env, extra...)
-	s.run("api", "METRICS_ADDR="+freeAddr(t))
+	s.api = s.run("api", "METRICS_ADDR="+freeAddr(t))
 	s.eventually("the API is ready", func() bool {
 		res, err := http.Get(s.url + "/readyz")
 		if err != nil {
