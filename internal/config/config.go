@@ -27,7 +27,7 @@ type Config struct {
 	SourceReadMBps    int    `env:"SOURCE_READ_MBPS" envDefault:"0" doc:"MB of lines a second that all exports of a worker may read; 0 is no limit"`
 	MaxRunning        int    `env:"MAX_RUNNING" envDefault:"0" doc:"exports at once over all workers; 0 is no limit"`
 
-	RedisURL         string `env:"REDIS_URL,required" secret:"yes" doc:"the queue's Redis"`
+	RedisURL         string `env:"REDIS_URL,required" secret:"yes" doc:"the queue's Redis; also redis-sentinel:// and redis-cluster://, see queue.md"`
 	PlatformRedisURL string `env:"PLATFORM_REDIS_URL,required" secret:"yes" doc:"the platform's Redis, with the roles"`
 
 	S3Endpoint        string `env:"S3_ENDPOINT,required" doc:"URL of the object store"`
