@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -92,6 +93,7 @@ func TestFaults(t *testing.T) {
 	t.Run("store", storeFails)
 	t.Run("cancel", cancels)
 	t.Run("identical", identical)
+	t.Run("calls", everyCall)
 }
 
 // field is a service with projects of many rows and a source that is slow
@@ -158,26 +160,12 @@ func (f *field) verify(id string, o *outcome) job {
 		f.t.Errorf("%s ended as %s: %+v", id, j.State, j.Error)
 		return j
 	}
-	file := f.download(id)
-	if sum := sha256.Sum256(file); hex.EncodeToString(sum[:]) != j.Result.SHA256 {
-		f.t.Errorf("%s: the file's sum is not the job's", id)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(file))
+	seen, err := idsOf(f.download(id), j.Result.SHA256)
 	if err != nil {
-		f.t.Fatal(err)
+		f.t.Errorf("%s: %v", id, err)
 	}
-	d := json.NewDecoder(z)
-	seen := make(map[int64]int)
-	for {
-		var line struct{ ID int64 }
-		if err := d.Decode(&line); err == io.EOF {
-			break
-		} else if err != nil {
-			f.t.Fatal(err)
-		}
-		if seen[line.ID]++; seen[line.ID] > 1 {
-			o.doubled++
-		}
+	for _, n := range seen {
+		o.doubled += n - 1
 	}
 	o.lost += *rows - len(seen)
 	o.trials++
@@ -185,6 +173,27 @@ func (f *field) verify(id string, o *outcome) job {
 		f.t.Errorf("%s: %d rows of %d, %d doubled", id, len(seen), *rows, o.doubled)
 	}
 	return j
+}
+
+// idsOf counts how often each id stands in a file, which must have that sum.
+func idsOf(file []byte, sha string) (map[int64]int, error) {
+	if sum := sha256.Sum256(file); hex.EncodeToString(sum[:]) != sha {
+		return nil, errors.New("the file's sum is not the job's")
+	}
+	z, err := gzip.NewReader(bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[int64]int)
+	for d := json.NewDecoder(z); ; {
+		var line struct{ ID int64 }
+		if err := d.Decode(&line); err == io.EOF {
+			return seen, nil
+		} else if err != nil {
+			return seen, err
+		}
+		seen[line.ID]++
+	}
 }
 
 // patient waits as long as five failures and their back-off may take.
