@@ -69,16 +69,16 @@ sim: ## simulate SEEDS (20000) worlds of workers, faults and lost answers; one o
 	if test $(SEED) = 0; then go test -count=1 -timeout 12h -v -run '^TestSeeds$$' ./internal/sim -args -seeds $(SEEDS); \
 	else go test -count=1 -v -run '^TestSeed$$' ./internal/sim -args -seed $(SEED); fi
 
-# FULL=1: 100 kills at the lease of a test, 100 at production's.
+# FULL=1: 100 kills at the lease of a test, 100 at production's, each call.
 FULL :=
-faults = $(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 3h -run '^TestFaults$$$(1)' ./internal/e2e -args
+faults = $(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 3h -run '^TestFaults$$$(1)' ./internal/e2e
 .PHONY: faults
 faults: build ## kill, freeze and cut off the real programs, and check every row; all of it, in an hour: FULL=1
 ifeq ($(FULL),)
-	$(call faults) -kills 20 $(ARGS)
+	$(call faults) -parallel 3 -args -kills 20 -every 10 $(ARGS)
 else
-	$(call faults) -kills 100 $(ARGS)
-	$(call faults,/kills) -kills 100 -lease 15s $(ARGS)
+	$(call faults) -parallel 1 -args -kills 100 -every 1 $(ARGS)
+	$(call faults,/^kills$$) -args -kills 100 -lease 15s $(ARGS)
 endif
 
 .PHONY: flood

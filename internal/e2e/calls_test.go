@@ -114,6 +114,7 @@ func (p *tamper) pass(c net.Conn) {
 // everyCall fails one call of a worker at a time, from its start to the end of a
 // small export: to its own database, the source, Redis, the store.
 func everyCall(t *testing.T) {
+	t.Parallel()
 	type trial struct {
 		variable string
 		at       int

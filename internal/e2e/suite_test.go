@@ -75,7 +75,7 @@ func (o *outcome) report(t *testing.T) {
 		o.fault, o.trials, o.lost, o.doubled, at(50), at(99), at(100), verdict))
 }
 
-// TestFaults runs every fault, one after the other: they are about time.
+// TestFaults runs every fault; with -parallel 1 one after the other, for its times.
 func TestFaults(t *testing.T) {
 	t.Cleanup(func() {
 		results.Lock()
@@ -268,6 +268,7 @@ func (f *field) recovered(id string, since time.Time, attempt int, o *outcome) {
 
 // randomKills kills workers with an export in flight, again and again.
 func randomKills(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	o := &outcome{fault: "SIGKILL at random"}
 	defer o.report(t)
@@ -311,6 +312,7 @@ var points = []string{
 }
 
 func namedPoints(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	for i, point := range points {
 		o := &outcome{fault: "SIGKILL: " + point}
@@ -338,6 +340,7 @@ func namedPoints(t *testing.T) {
 
 // killerExport kills every worker that touches it, and ends.
 func killerExport(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	o := &outcome{fault: "an export that kills every worker"}
 	defer o.report(t)
@@ -371,6 +374,7 @@ func killerExport(t *testing.T) {
 
 // frozenWorker stops a worker past its lease and lets it go on.
 func frozenWorker(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	o := &outcome{fault: "SIGSTOP past the lease, then SIGCONT"}
 	defer o.report(t)
@@ -390,6 +394,7 @@ func frozenWorker(t *testing.T) {
 
 // rollingRestarts stop workers orderly, again and again, under exports.
 func rollingRestarts(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	const restarts = 20
 	o := &outcome{fault: fmt.Sprintf("%d rolling restarts", restarts)}
@@ -416,6 +421,7 @@ func rollingRestarts(t *testing.T) {
 
 // queueLost takes the queue's Redis away under exports, and empties it.
 func queueLost(t *testing.T) {
+	t.Parallel()
 	var p *proxy
 	f := newField(t, func(w *testenv.World) { p, w.RedisURL = behindProxy(t, w.RedisURL, 0) })
 	f.crew(2)
@@ -447,6 +453,7 @@ func queueLost(t *testing.T) {
 
 // databaseLost cuts every connection to Postgres, several times.
 func databaseLost(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	f.crew(2)
 	o := &outcome{fault: "all backends of Postgres terminated, 5 times"}
@@ -497,6 +504,7 @@ func completes(r *http.Request) bool {
 }
 
 func storeFails(t *testing.T) {
+	t.Parallel()
 	never, quiet := func(*http.Request) bool { return false }, func(*http.Request) {}
 	var once atomic.Bool
 	for name, p := range map[string]*storeProxy{
@@ -526,6 +534,7 @@ func storeFails(t *testing.T) {
 
 // cancels cancel exports at random times: what is accepted wins.
 func cancels(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	f.crew(2)
 	o := &outcome{fault: "cancel at random times"}
@@ -549,6 +558,7 @@ func cancels(t *testing.T) {
 
 // identical asks a hundred times at once.
 func identical(t *testing.T) {
+	t.Parallel()
 	f := newField(t, nil)
 	o := &outcome{fault: "100 identical requests at once"}
 	defer o.report(t)
