@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"time"
 )
 
@@ -128,11 +129,14 @@ func (s *Sweeper) delete(ctx context.Context, o SweepOptions, r *Report) error {
 // claimed now and swept by a later run.
 func (s *Sweeper) orphans(ctx context.Context, o SweepOptions, r *Report) error {
 	every := orphansEvery
-	if o.Now || o.Dry {
+	switch {
+	case o.Dry:
+		every = math.MaxInt64 // does not count as a look
+	case o.Now:
 		every = 0
 	}
 	id, due, err := s.holdings.Installation(ctx, every)
-	if err != nil || !due {
+	if err != nil || !due && !o.Dry {
 		return err
 	}
 	owner, err := s.shelf.Owner(ctx)
