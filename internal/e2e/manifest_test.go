@@ -177,7 +177,7 @@ func (s *service) sha256sum(j job) {
 func (s *service) nothingElse(w *testenv.World) {
 	s.t.Helper()
 	n := 0
-	for o := range w.S3.ListObjectsIter(s.t.Context(), w.Bucket, minio.ListObjectsOptions{Recursive: true}) {
+	for o := range w.S3.ListObjectsIter(s.t.Context(), w.Bucket, minio.ListObjectsOptions{Prefix: "exports/", Recursive: true}) {
 		if o.Err != nil {
 			s.t.Fatal(o.Err)
 		}
