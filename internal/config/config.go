@@ -28,7 +28,7 @@ type Config struct {
 	MaxRunning        int    `env:"MAX_RUNNING" envDefault:"0" doc:"exports at once over all workers; 0 is no limit"`
 
 	RedisURL         string `env:"REDIS_URL,required" secret:"yes" doc:"the queue's Redis; also redis-sentinel:// and redis-cluster://, see queue.md"`
-	PlatformRedisURL string `env:"PLATFORM_REDIS_URL,required" secret:"yes" doc:"the platform's Redis, with the roles"`
+	PlatformRedisURL string `env:"PLATFORM_REDIS_URL,required" secret:"yes" doc:"the platform's Redis, with the roles; takes the same URLs"`
 
 	S3Endpoint        string `env:"S3_ENDPOINT,required" doc:"URL of the object store"`
 	S3PublicEndpoint  string `env:"S3_PUBLIC_ENDPOINT" doc:"its URL for browsers. Default: S3_ENDPOINT"`

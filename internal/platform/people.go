@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/redisurl"
 )
 
 // rolesKey is the platform's hash: course name to JSON.
@@ -25,15 +25,12 @@ type Roles struct{ rdb redis.UniversalClient }
 
 // OpenRoles makes Roles over the platform's Redis at url. It does not connect yet.
 func OpenRoles(url string) (*Roles, error) {
-	opts, err := redis.ParseURL(url)
+	rdb, err := redisurl.Open(url)
 	if err != nil {
 		return nil, fmt.Errorf("PLATFORM_REDIS_URL: %w", err)
 	}
-	// Every request waits for this answer: a role store that is down is told soon.
-	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = time.Second, 1, 1
-	opts.ReadTimeout = 2 * time.Second
 	logging.Disable() // the errors reach the callers
-	return &Roles{redis.NewClient(opts)}, nil
+	return &Roles{rdb}, nil
 }
 
 // Close ends all connections.

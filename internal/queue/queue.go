@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/redisurl"
 )
 
 // taskType of every export.
@@ -35,7 +36,7 @@ type Queue struct {
 
 // Open makes a Queue over the Redis at url. It does not connect yet.
 func Open(url string) (*Queue, error) {
-	rdb, err := client(url)
+	rdb, err := redisurl.Open(url)
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}

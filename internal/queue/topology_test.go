@@ -144,28 +144,3 @@ func TestCluster(t *testing.T) {
 		t.Error(n, err)
 	}
 }
-
-func TestURLs(t *testing.T) {
-	for raw, want := range map[string]string{
-		"redis://localhost:6379/3":                            "",
-		"rediss://u:p@localhost:6379":                         "",
-		"redis-sentinel://a:1,b:2,c:3/0?master=m&tls=true":    "",
-		"redis-sentinel://a:1/0?master=m&sentinel_password=p": "",
-		"redis-cluster://u:p@a:1,b:2?tls=true":                "",
-		"redis-sentinel://a:1":                                "master",
-		"redis-cluster://a:1/2":                               "database",
-		"redis-cluster://a:1?bad=option":                      "bad",
-		"http://u:hidden@localhost":                           "must be a URL",
-		"redis://u:hidden@local host":                         "must be a URL",
-		"redis-cluster://u:hidden@local host":                 "must be a URL",
-		"localhost:6379":                                      "must be a URL",
-	} {
-		q, err := queue.Open(raw)
-		if err == nil {
-			_ = q.Close()
-		}
-		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden")) {
-			t.Errorf("%s: %v", raw, err)
-		}
-	}
-}

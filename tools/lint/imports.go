@@ -25,13 +25,14 @@ type layer struct {
 var layers = map[string]layer{
 	"deploy": {std: true},
 
-	"internal/jobs":    {std: true},
-	"internal/pgfault": {},
-	"internal/deflate": {std: true},
+	"internal/jobs":     {std: true},
+	"internal/pgfault":  {},
+	"internal/redisurl": {},
+	"internal/deflate":  {std: true},
 
 	"internal/store":    {imports: []string{"internal/jobs", "internal/pgfault"}},
-	"internal/platform": {imports: []string{"internal/jobs", "internal/pgfault"}},
-	"internal/queue":    {imports: []string{"internal/jobs"}},
+	"internal/platform": {imports: []string{"internal/jobs", "internal/pgfault", "internal/redisurl"}},
+	"internal/queue":    {imports: []string{"internal/jobs", "internal/redisurl"}},
 	"internal/bucket":   {imports: []string{"internal/jobs"}},
 	"internal/auth":     {imports: []string{"internal/jobs"}},
 	"internal/notify":   {imports: []string{"internal/jobs"}},
@@ -90,7 +91,7 @@ var drivers = map[string][]string{
 	},
 	"github.com/minio/minio-go":     {"internal/bucket", "internal/demodata", "internal/testenv"},
 	"github.com/hibiken/asynq":      {"internal/queue", "internal/demodata", "internal/testenv"},
-	"github.com/redis/go-redis":     {"internal/queue", "internal/platform", "internal/demodata", "internal/testenv"},
+	"github.com/redis/go-redis":     {"internal/redisurl", "internal/queue", "internal/platform", "internal/demodata", "internal/testenv"},
 	"github.com/klauspost/compress": {"internal/export"},
 	"github.com/danielgtaylor/huma": {"internal/api"},
 }

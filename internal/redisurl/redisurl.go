@@ -1,6 +1,9 @@
-package queue
+// Package redisurl makes a client of whatever Redis a URL names: one server, a
+// master behind sentinels, a cluster; with TLS or without.
+package redisurl
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,21 +13,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The times of every connection: the caller waits for it, and the row repairs
-// what is lost.
+// The times of every connection: a request or a dispatch pass waits for it.
 const (
 	dialTimeout   = time.Second
+	readTimeout   = 2 * time.Second
 	clusterReload = 3 * time.Second // else a failover is seen after 48 s
 )
 
-// client makes a client of the Redis that a URL names:
+// Open makes a client of the Redis that a URL names; it does not connect yet:
 //
 //	redis://, rediss://             one server, with TLS
 //	redis-sentinel://a,b,c/0?master=NAME&sentinel_password=…
 //	redis-cluster://a,b,c
 //
-// The last two take &tls=true. User and password are those of the servers.
-func client(raw string) (redis.UniversalClient, error) {
+// The last two take &tls=true. User and password are those of the servers. An
+// error says what a URL looks like, and nothing of this one.
+func Open(raw string) (redis.UniversalClient, error) {
 	scheme, _, _ := strings.Cut(raw, "://")
 	switch scheme {
 	case "redis-sentinel":
@@ -36,7 +40,7 @@ func client(raw string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, 1, 1
+	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, readTimeout, 1, 1
 	return redis.NewClient(opts), nil
 }
 
@@ -61,8 +65,17 @@ func sentinel(raw string) (redis.UniversalClient, error) {
 	opts.Username = u.User.Username()
 	opts.Password, _ = u.User.Password()
 	opts.SentinelUsername, opts.SentinelPassword = "", sentinelPassword
-	opts.DialTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, 1, 1
+	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, readTimeout, 1, 1
+	anyName(opts.TLSConfig)
 	return redis.NewFailoverClient(opts), nil
+}
+
+// anyName lets each server show a certificate of its own name or address.
+// go-redis expects that of the URL's first host from all of them.
+func anyName(c *tls.Config) {
+	if c != nil {
+		c.ServerName = ""
+	}
 }
 
 func cluster(raw string) (redis.UniversalClient, error) {
@@ -77,8 +90,9 @@ func cluster(raw string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
-	opts.DialTimeout, opts.DialerRetries, opts.MaxRedirects = dialTimeout, 1, 3
+	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRedirects = dialTimeout, readTimeout, 1, 3
 	opts.ClusterStateReloadInterval = clusterReload
+	anyName(opts.TLSConfig)
 	return redis.NewClusterClient(opts), nil
 }
 
