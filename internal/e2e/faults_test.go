@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/bulkexport/bulkexport/internal/demodata"
 	"github.com/bulkexport/bulkexport/internal/testenv"
@@ -284,17 +286,46 @@ func TestQueueRedisDown(t *testing.T) {
 	s.check(s.succeed(j.ID), s.table(demodata.DemoProject))
 }
 
+// What the queue knew is lost before any worker saw it.
 func TestQueueRedisEmptied(t *testing.T) {
 	t.Parallel()
-	s := start(t, testenv.New(t), 0)
-	id := s.create(demodata.DemoProject, conversations).ID
-	// What the queue knew is lost before any worker saw it.
-	rdb := s.QueueRedis(t)
-	if err := rdb.FlushDB(t.Context()).Err(); err != nil {
-		t.Fatal(err)
+	for name, lose := range map[string]func(rdb redis.UniversalClient, key, queue string) error{
+		"all":                  func(rdb redis.UniversalClient, _, _ string) error { return rdb.FlushDB(t.Context()).Err() },
+		"the task of its list": func(rdb redis.UniversalClient, key, _ string) error { return rdb.Del(t.Context(), key).Err() },
+		"the list of its task": func(rdb redis.UniversalClient, _, queue string) error {
+			return rdb.Del(t.Context(), "asynq:{"+queue+"}:pending").Err()
+		},
+		"to the archive": func(rdb redis.UniversalClient, _, queue string) error {
+			_, err := asynq.NewInspectorFromRedisClient(rdb).ArchiveAllPendingTasks(queue)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, testenv.New(t), 0)
+			db := s.Admin(t)
+			if _, err := db.Exec(t.Context(), `insert into bulkexport.workers values ('dead soon', 1, 1, now())`); err != nil {
+				t.Fatal(err)
+			}
+			id := s.create(demodata.DemoProject, conversations).ID
+			rdb := s.QueueRedis(t)
+			var keys []string
+			s.eventually("the job is rung", func() (ok bool) {
+				keys, _ = rdb.Keys(t.Context(), "asynq:{*}:t:"+id+".1").Result()
+				return len(keys) == 1
+			})
+			queue, _, _ := strings.Cut(strings.TrimPrefix(keys[0], "asynq:{"), "}")
+			if err := lose(rdb, keys[0], queue); err != nil {
+				t.Fatal(err)
+			}
+			s.worker()
+			s.succeed(id)
+			var dispatch int
+			if err := db.QueryRow(t.Context(), `select dispatch from bulkexport.jobs where id = $1`, id).Scan(&dispatch); err != nil || dispatch < 2 {
+				t.Errorf("it was not lost: dispatch %d, %v", dispatch, err)
+			}
+		})
 	}
-	s.worker()
-	s.succeed(id)
 }
 
 func TestRoleRedisDown(t *testing.T) {

@@ -55,19 +55,41 @@ type payload struct {
 	Dispatch int    `json:"dispatch"`
 }
 
+// errDead: nobody will take the task of this name any more.
+var errDead = errors.New("a dead task has the ticket's name: the job is rung again under another number")
+
 // Enqueue implements jobs.Queue. The dispatch number in the task's id makes a
-// repeated ring harmless: a conflict means that this very ticket was rung. If
-// that task is dead, the row is still queued seconds later and gets a new number.
+// repeated ring harmless: a conflict means that this very ticket was rung, unless
+// that task is dead. The row is still queued seconds later, then, and gets a new
+// number.
 func (q *Queue) Enqueue(ctx context.Context, t jobs.Ticket) error {
 	body, err := json.Marshal(payload{t.Job, t.Dispatch})
 	if err != nil {
 		return fmt.Errorf("encode ticket: %w", err)
 	}
+	id := fmt.Sprintf("%s.%d", t.Job, t.Dispatch)
 	_, err = q.client.EnqueueContext(ctx, asynq.NewTask(taskType, body),
-		asynq.Queue(names[t.Lane]), asynq.TaskID(fmt.Sprintf("%s.%d", t.Job, t.Dispatch)),
-		asynq.MaxRetry(0), asynq.Timeout(taskLimit))
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		asynq.Queue(names[t.Lane]), asynq.TaskID(id), asynq.MaxRetry(0), asynq.Timeout(taskLimit))
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		err = q.alive(names[t.Lane], id)
+	}
+	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
+	}
+	return nil
+}
+
+// alive returns nil unless a task is dead: it will be taken, or was since it was
+// seen, or Redis has lost the list of its queues and cannot tell.
+func (q *Queue) alive(queue, id string) error {
+	info, err := asynq.NewInspectorFromRedisClient(q.rdb).GetTaskInfo(queue, id)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound):
+		return nil
+	case err != nil:
+		return err
+	case info.State == asynq.TaskStateArchived || info.State == asynq.TaskStateCompleted:
+		return errDead
 	}
 	return nil
 }

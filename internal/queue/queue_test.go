@@ -3,8 +3,11 @@ package queue_test
 import (
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/hibiken/asynq"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 	"github.com/bulkexport/bulkexport/internal/queue"
@@ -83,6 +86,64 @@ func TestRepeatedRing(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("still waiting for %+v", want)
 		}
+	}
+}
+
+// A ring is no ring if a dead task has its name; the next number is one.
+func TestDeadTaskOfTheSameName(t *testing.T) {
+	w := testenv.New(t)
+	q, err := queue.Open(w.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	ticket := jobs.Ticket{Job: "a", Dispatch: 1, Lane: jobs.Large}
+	enqueue(t, q, ticket, ticket)
+	if _, err := asynq.NewInspectorFromRedisClient(w.QueueRedis(t)).ArchiveAllPendingTasks("exports"); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Enqueue(t.Context(), ticket); err == nil || !strings.Contains(err.Error(), "dead") {
+		t.Errorf("rung by a dead task: %v", err)
+	}
+	ticket.Dispatch = 2
+	enqueue(t, q, ticket)
+	if got := <-serve(t, q, map[jobs.Lane]int{jobs.Large: 1}); got != ticket {
+		t.Errorf("got %+v, want %+v", got, ticket)
+	}
+}
+
+// What Redis lost of a task takes neither the next ticket nor the same one away.
+func TestLostPieces(t *testing.T) {
+	w := testenv.New(t)
+	q, err := queue.Open(w.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	rdb := w.QueueRedis(t)
+	got := make(map[int]bool)
+	for i, key := range []string{"asynq:{exports}:t:a.0", "asynq:{exports}:pending", "asynq:queues"} {
+		enqueue(t, q, jobs.Ticket{Job: "a", Dispatch: i, Lane: jobs.Large})
+		if n, err := rdb.Del(t.Context(), key).Result(); n != 1 || err != nil {
+			t.Fatalf("%s: %d, %v", key, n, err)
+		}
+	}
+	// Rung again, the first is whole; the second, whose hash was left, waits for
+	// another number; the third was never out of the list.
+	for _, dispatch := range []int{0, 2, 3} {
+		enqueue(t, q, jobs.Ticket{Job: "a", Dispatch: dispatch, Lane: jobs.Large})
+	}
+	arriving := serve(t, q, map[jobs.Lane]int{jobs.Large: 1})
+	for len(got) < 3 {
+		select {
+		case ticket := <-arriving:
+			got[ticket.Dispatch] = true
+		case <-time.After(20 * time.Second):
+			t.Fatalf("only %v came", got)
+		}
+	}
+	if !got[0] || !got[2] || !got[3] {
+		t.Errorf("%v came", got)
 	}
 }
 
