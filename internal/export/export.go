@@ -85,14 +85,10 @@ const (
 
 // Export implements jobs.Exporter.
 func (e *Exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (jobs.Result, error) {
-	if c.Abandoned != nil {
-		e.discard(ctx, *c.Abandoned)
-	}
 	result, err := e.attempt(ctx, c, s)
 	if c.Resume != nil && errors.Is(err, jobs.ErrUploadGone) {
 		e.opts.Log.Warn("the upload is gone: the export starts over", "job", c.Fence.Job)
-		e.discard(ctx, c.Resume.Upload)
-		c.Resume = nil
+		c.Abandoned, c.Resume = &c.Resume.Upload, nil
 		return e.attempt(ctx, c, s)
 	}
 	return result, err
@@ -150,8 +146,8 @@ func (e *Exporter) plan(ctx context.Context, spec jobs.Spec, f *file) (jobs.Plan
 	return plan, err
 }
 
-// discard removes an earlier attempt's upload before its name is forgotten.
-// What cannot be removed now is an orphan that the clean-up finds by its key.
+// discard removes an earlier attempt's upload, which no row names any more. What
+// cannot be removed now is an orphan that the clean-up finds by its key.
 func (e *Exporter) discard(ctx context.Context, u jobs.Upload) {
 	ctx, cancel := context.WithTimeout(ctx, discardLimit)
 	defer cancel()

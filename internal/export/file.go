@@ -61,6 +61,7 @@ type file struct {
 	session *jobs.Session
 	endsRow bool // what is added so far
 	upload  jobs.Upload
+	former  *jobs.Upload       // that the row names until it names upload
 	spawn   func(func() error) // runs an upload beside the stream
 
 	fileHash, rawHash hash.Hash
@@ -103,6 +104,7 @@ func newFile(e *Exporter, c jobs.Claim, s *jobs.Session) (*file, error) {
 	}
 	nonce := e.opts.NewNonce()
 	f.upload = jobs.Upload{Nonce: nonce, Key: Key(e.opts.Prefix, c.Fence.Job, nonce)}
+	f.former = c.Abandoned
 	return f, nil
 }
 
@@ -276,7 +278,21 @@ func (f *file) begin(ctx context.Context) (err error) {
 	if f.upload.ID, err = f.e.bucket.Create(ctx, f.upload.Key); err != nil {
 		return err
 	}
-	return f.session.BeginUpload(ctx, f.upload)
+	return f.name(ctx)
+}
+
+// name puts the upload into the row, and removes the one that stood there. The
+// store has no fence: as long as the row names an upload, whoever has the job
+// now may publish it, and this worker may be the last to learn that it is over.
+func (f *file) name(ctx context.Context) error {
+	if err := f.session.BeginUpload(ctx, f.upload); err != nil {
+		return err
+	}
+	if f.former != nil {
+		f.e.discard(ctx, *f.former)
+		f.former = nil
+	}
+	return nil
 }
 
 // closePart takes the current part and opens the next.
@@ -366,7 +382,7 @@ func (f *file) seal(ctx context.Context) error {
 // the object appears.
 func (f *file) finish(ctx context.Context) error {
 	if f.upload.ID == "" {
-		if err := f.session.BeginUpload(ctx, f.upload); err != nil {
+		if err := f.name(ctx); err != nil {
 			return err
 		}
 		f.whole = f.closePart()

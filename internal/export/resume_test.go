@@ -34,7 +34,8 @@ type world struct {
 	plans   []jobs.Range
 	between func() // the first two attempts
 	drained error
-	starts  int // of uploads
+	starts  int  // of uploads
+	fenced  bool // the row has moved on; no beat has told it yet
 }
 
 var errKilled = errors.New("the worker is dead")
@@ -81,6 +82,9 @@ func (w *world) Renew(context.Context, jobs.Fence, jobs.Beat) (bool, error) {
 
 func (w *world) BeginUpload(_ context.Context, _ jobs.Fence, u jobs.Upload) error {
 	return w.call(func() error {
+		if w.fenced {
+			return jobs.ErrFenced
+		}
 		w.upload, w.resume = &u, nil
 		return nil
 	})
@@ -177,6 +181,9 @@ func (w *world) Verify(_ context.Context, key string, parts []jobs.Part) (jobs.P
 func (w *world) Discard(_ context.Context, u jobs.Upload) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.upload != nil && w.upload.Nonce == u.Nonce && w.ending == nil {
+		w.t.Errorf("%s is removed, and the row names it", u.Key)
+	}
 	delete(w.uploads, u.ID)
 	delete(w.objects, u.Key)
 	return nil
@@ -350,6 +357,29 @@ func TestUploadGoneStartsOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A worker that was frozen wakes up after its successor has completed the same
+// upload: what it takes for gone is published, and must stay.
+func TestSuccessorsObjectStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 9, true)
+		src := resumable(w)
+		w.runner(src, 512<<10).Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
+		if w.resume == nil || w.resume.Final {
+			t.Fatal("there is nothing to go on with")
+		}
+		w.dead, w.killAt = false, 0
+		w.between = func() {
+			clear(w.uploads)
+			w.objects[w.upload.Key] = []byte("published")
+			w.fenced = true
+		}
+		w.runner(src, 512<<10).Handle(jobs.Ticket{Job: "j", Lane: jobs.Large})
+		if got := w.objects[w.upload.Key]; string(got) != "published" || w.ending != nil {
+			t.Errorf("the object holds %d bytes, the job ended with %+v", len(got), w.ending)
+		}
+	})
 }
 
 // Rows that went or came while nobody exported are told.

@@ -82,6 +82,8 @@ func (b *bucket) verify(key string, parts []jobs.Part) error {
 }
 
 func (b *bucket) discard(u jobs.Upload) {
+	b.w.moved("%s is discarded", u.Key)
+	b.w.checkDiscard(u)
 	delete(b.uploads, u.ID)
 	delete(b.objects, u.Key)
 }

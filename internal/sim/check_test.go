@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
@@ -103,6 +104,16 @@ func (w *world) checkFinal(r *row) {
 	}
 	if !r.cancelAt.IsZero() {
 		w.violated("6: %s succeeded after a cancel was accepted", r.id)
+	}
+}
+
+// checkDiscard: what a row names may be resumed and published by whoever has the
+// job, so it is removed after the job's end alone, or once another is named.
+func (w *world) checkDiscard(u jobs.Upload) {
+	job, _, _ := strings.Cut(u.Nonce, "-")
+	r := w.table.byID[job]
+	if named := r.upload != nil && r.upload.Nonce == u.Nonce; named && r.state != jobs.Failed && r.state != jobs.Canceled {
+		w.violated("4: %s is discarded, and %s names it and is %s", u.Key, r.id, r.state)
 	}
 }
 

@@ -31,6 +31,7 @@ type file struct {
 	rng     *stream
 	size    int64
 	upload  jobs.Upload
+	former  *jobs.Upload
 	total   jobs.Cut
 	parts   []jobs.Part
 	pending []jobs.Part
@@ -44,13 +45,9 @@ func (e *exporter) Export(ctx context.Context, c jobs.Claim, s *jobs.Session) (j
 	if rng.chance(1) && !e.p.w.isCalm() {
 		panic("planted")
 	}
-	if c.Abandoned != nil {
-		e.discardSoon(ctx, c.Fence, *c.Abandoned)
-	}
 	result, err := e.attempt(ctx, c, s, rng)
 	if c.Resume != nil && errors.Is(err, jobs.ErrUploadGone) {
-		e.discardSoon(ctx, c.Fence, c.Resume.Upload)
-		c.Resume = nil
+		c.Abandoned, c.Resume = &c.Resume.Upload, nil
 		return e.attempt(ctx, c, s, rng)
 	}
 	return result, err
@@ -63,7 +60,7 @@ func (e *exporter) attempt(ctx context.Context, c jobs.Claim, s *jobs.Session, r
 		f.number = f.parts[len(f.parts)-1].Number + 1 + partGap
 	} else {
 		nonce := fmt.Sprintf("%s-%d-%x", c.Fence.Job, c.Fence.Attempt, rng.Uint32())
-		f.upload = jobs.Upload{Nonce: nonce, Key: nonce + "/file"}
+		f.upload, f.former = jobs.Upload{Nonce: nonce, Key: nonce + "/file"}, c.Abandoned
 		f.total.Version = jobs.CutVersion
 	}
 	if !f.total.Final {
@@ -162,7 +159,7 @@ func (f *file) send(ctx context.Context, rows int64, cut bool) error {
 			return err
 		}
 		f.upload.ID = id
-		if err := f.s.BeginUpload(ctx, f.upload); err != nil {
+		if err := f.name(ctx); err != nil {
 			return err
 		}
 	}
@@ -199,7 +196,7 @@ func (f *file) commit(ctx context.Context) error {
 
 func (f *file) finish(ctx context.Context) error {
 	if f.upload.ID == "" {
-		if err := f.s.BeginUpload(ctx, f.upload); err != nil {
+		if err := f.name(ctx); err != nil {
 			return err
 		}
 		f.parts = []jobs.Part{{Number: 1, ETag: span{0, f.size}.etag(), LastID: f.size}}
@@ -238,10 +235,18 @@ func (p *process) put(ctx context.Context, f jobs.Fence, limit time.Duration, ef
 	return call(ctx, p, main(f), &p.w.bucket.down, effect)
 }
 
-func (e *exporter) discardSoon(ctx context.Context, f jobs.Fence, u jobs.Upload) {
-	ctx, cancel := context.WithTimeout(ctx, putLimit)
-	defer cancel()
-	_ = e.remove(ctx, main(f), u) // an orphan, else
+// name puts the upload into the row, and removes the one that stood there.
+func (f *file) name(ctx context.Context) error {
+	if err := f.s.BeginUpload(ctx, f.upload); err != nil {
+		return err
+	}
+	if f.former != nil {
+		ctx, cancel := context.WithTimeout(ctx, putLimit)
+		defer cancel()
+		_ = (&exporter{f.p}).remove(ctx, main(f.c.Fence), *f.former) // an orphan, else
+		f.former = nil
+	}
+	return nil
 }
 
 // Discard implements jobs.Exporter.
