@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/bulkexport/bulkexport/internal/demodata"
 	"github.com/bulkexport/bulkexport/internal/testenv"
 )
@@ -163,7 +165,10 @@ func everyCall(t *testing.T) {
 }
 
 // bench is a service whose one worker stands behind a tamper.
-type bench struct{ *service }
+type bench struct {
+	*service
+	db *pgx.Conn
+}
 
 const benchRows = 40
 
@@ -171,7 +176,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	w := testenv.New(t)
 	fill(t, w, demodata.Options{Conversations: demodata.Volume{Rows: benchRows}})
-	return &bench{start(t, w, 0, "FAULT_LEASE=3s", "LOG_LEVEL=WARN", "S3_PUBLIC_ENDPOINT="+testenv.Var(t, "S3_ENDPOINT"))}
+	return &bench{start(t, w, 0, "FAULT_LEASE=3s", "LOG_LEVEL=WARN", "S3_PUBLIC_ENDPOINT="+testenv.Var(t, "S3_ENDPOINT")), w.Admin(t)}
 }
 
 // url is what the variable says without a tamper.
@@ -207,7 +212,7 @@ func (b *bench) run(variable string, at int, w way) (lost, doubled int, err erro
 			break
 		}
 		if j.State == "failed" || time.Now().After(deadline) {
-			return 0, 0, fmt.Errorf("%s ends as %s", id, j.State)
+			return 0, 0, fmt.Errorf("%s ends as %s; the worker says:\n%s", id, j.State, worker.log)
 		}
 	}
 	ids, err := idsOf(b.download(id), j.Result.SHA256)
@@ -219,7 +224,7 @@ func (b *bench) run(variable string, at int, w way) (lost, doubled int, err erro
 	}
 	lost = int(j.Result.Rows) - len(ids)
 	var want int
-	if err := b.Admin(b.t).QueryRow(b.t.Context(), `select count(*) from "llm-convo-monitor" where course_name = $1`, demodata.DemoProject).Scan(&want); err != nil {
+	if err := b.db.QueryRow(b.t.Context(), `select count(*) from "llm-convo-monitor" where course_name = $1`, demodata.DemoProject).Scan(&want); err != nil {
 		return 0, 0, err
 	}
 	if len(ids) != want || doubled > 0 {

@@ -22,6 +22,7 @@ import (
 // Postgres, in random sequences, and compares every answer: what the simulator
 // shows of the one can be believed of the other.
 func TestTableIsTheStore(t *testing.T) {
+	t.Parallel()
 	w := testenv.New(t)
 	real, err := store.Open(t.Context(), w.DatabaseURL, "test")
 	if err != nil {
