@@ -3,11 +3,14 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -19,6 +22,10 @@ type Config struct {
 	HTTPAddr    string `env:"HTTP_ADDR" envDefault:":8080" doc:"where the API listens"`
 	MetricsAddr string `env:"METRICS_ADDR" envDefault:":9090" doc:"where probes listen, for both programs"`
 	PublicURL   string `env:"PUBLIC_URL" envDefault:"http://localhost:8080" doc:"how people reach the API; may have a path"`
+
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" doc:"addresses or networks of proxies, by comma: who they forward for is believed"`
+	AllowedOrigins []string       `env:"ALLOWED_ORIGINS" doc:"origins, by comma, whose pages may call the API with a token of their own"`
+	RateLimit      int            `env:"RATE_LIMIT" envDefault:"600" doc:"requests a minute of one person; 0 is no limit"`
 
 	DatabaseURL       string `env:"DATABASE_URL,required" secret:"yes" doc:"the service's own tables, in schema bulkexport; not through a transaction pooler"`
 	AutoMigrate       bool   `env:"AUTO_MIGRATE" envDefault:"true" doc:"bring the schema up to date at start"`
@@ -39,19 +46,47 @@ type Config struct {
 	S3Bucket          string `env:"S3_BUCKET,required" doc:"bucket of the exports; private"`
 	S3Prefix          string `env:"S3_PREFIX" doc:"put before every key"`
 
+	S3SourceEndpoint        string `env:"S3_SOURCE_ENDPOINT" doc:"URL of the store with the documents' original files. Default: S3_ENDPOINT"`
+	S3SourcePublicEndpoint  string `env:"S3_SOURCE_PUBLIC_ENDPOINT" doc:"its URL for browsers. Default: S3_PUBLIC_ENDPOINT where the store is the same, else S3_SOURCE_ENDPOINT"`
+	S3SourceRegion          string `env:"S3_SOURCE_REGION" doc:"region of that bucket. Default: S3_REGION"`
+	S3SourceAddressing      string `env:"S3_SOURCE_ADDRESSING" doc:"path or virtual. Default: S3_ADDRESSING"`
+	S3SourceAccessKeyID     string `env:"S3_SOURCE_ACCESS_KEY_ID" doc:"may only read there. Default: S3_ACCESS_KEY_ID"`
+	S3SourceSecretAccessKey string `env:"S3_SOURCE_SECRET_ACCESS_KEY" secret:"yes" doc:"secret of that access key"`
+	S3SourceBucket          string `env:"S3_SOURCE_BUCKET" doc:"bucket of the originals; absent: originals are not handed out"`
+	Downloads               string `env:"DOWNLOADS" envDefault:"redirect" doc:"redirect to the store, or stream through the API where browsers cannot reach the store"`
+
+	OIDCIssuer       string        `env:"OIDC_ISSUER" doc:"URL of the OpenID provider; absent: API keys only"`
+	OIDCClientID     string        `env:"OIDC_CLIENT_ID" doc:"this service at the provider"`
+	OIDCClientSecret string        `env:"OIDC_CLIENT_SECRET" secret:"yes" doc:"its secret; absent for a public client"`
+	OIDCAudience     string        `env:"OIDC_AUDIENCE" doc:"audience that bearer tokens must name. Default: OIDC_CLIENT_ID"`
+	SessionTTL       time.Duration `env:"SESSION_TTL" envDefault:"8h" doc:"life of a browser's session"`
+	OperatorEmails   []string      `env:"OPERATOR_EMAILS" doc:"people, by comma, who operate this service; that gives them no project's data"`
+
 	WorkerConcurrency int           `env:"WORKER_CONCURRENCY" envDefault:"2" doc:"large exports at once on a worker; as many small ones beside them"`
 	ProjectSlots      int           `env:"PROJECT_SLOTS" envDefault:"1" doc:"exports of one project at once, in each lane"`
 	ProjectQueueMax   int           `env:"PROJECT_QUEUE_MAX" envDefault:"100" doc:"exports of one project that may wait"`
 	LinkTTL           time.Duration `env:"LINK_TTL" envDefault:"15m" doc:"life of a download link"`
 	ExportRetention   time.Duration `env:"EXPORT_RETENTION" envDefault:"72h" doc:"how long a finished file is kept"`
 	JobRetention      time.Duration `env:"JOB_RETENTION" envDefault:"720h" doc:"how long the record of an export is kept after its data is gone"`
+	AuditRetention    time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" doc:"how long the audit is kept; 30 days or more"`
 	GzipLevel         int           `env:"GZIP_LEVEL" envDefault:"5" doc:"1 (fast) to 9 (small)"`
 	ShutdownGrace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"for ending requests and handing exports back"`
 	LogLevel          slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR"`
 }
 
+// parsers are for types whose own do not take all that a person would write.
+var parsers = map[reflect.Type]env.ParserFunc{
+	reflect.TypeFor[netip.Prefix](): func(s string) (any, error) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			return netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		return netip.ParsePrefix(s)
+	},
+}
+
 // secrets may be given as files.
-var secrets = []string{"DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "PLATFORM_REDIS_URL", "S3_SECRET_ACCESS_KEY"}
+var secrets = []string{"DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "PLATFORM_REDIS_URL", "S3_SECRET_ACCESS_KEY",
+	"S3_SOURCE_SECRET_ACCESS_KEY", "OIDC_CLIENT_SECRET"}
 
 // Load reads and checks the environment, given as os.Environ gives it. It
 // reports everything that is wrong at once.
@@ -60,16 +95,30 @@ func Load(environ []string) (Config, error) {
 	var c Config
 	errs := readFiles(vars)
 	var agg env.AggregateError
-	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); errors.As(err, &agg) {
+	if err := env.ParseWithOptions(&c, env.Options{Environment: vars, FuncMap: parsers}); errors.As(err, &agg) {
 		errs = append(errs, agg.Errors...)
 	} else if err != nil {
 		errs = append(errs, err)
 	}
-	if c.SourceDatabaseURL == "" {
-		c.SourceDatabaseURL = c.DatabaseURL
-	}
+	c.SourceDatabaseURL = cmp.Or(c.SourceDatabaseURL, c.DatabaseURL)
+	c.OIDCAudience = cmp.Or(c.OIDCAudience, c.OIDCClientID)
+	c.originals()
 	errs = append(errs, c.validate()...)
 	return c, errors.Join(errs...)
+}
+
+// originals gives the store of the originals the settings of the exports' where
+// it has none of its own. Another store never gets this one's secret.
+func (c *Config) originals() {
+	if same := c.S3SourceEndpoint == "" || c.S3SourceEndpoint == c.S3Endpoint; same {
+		c.S3SourceEndpoint = c.S3Endpoint
+		c.S3SourcePublicEndpoint = cmp.Or(c.S3SourcePublicEndpoint, c.S3PublicEndpoint)
+		if c.S3SourceAccessKeyID == "" && c.S3SourceSecretAccessKey == "" {
+			c.S3SourceAccessKeyID, c.S3SourceSecretAccessKey = c.S3AccessKeyID, c.S3SecretAccessKey
+		}
+	}
+	c.S3SourceRegion = cmp.Or(c.S3SourceRegion, c.S3Region)
+	c.S3SourceAddressing = cmp.Or(c.S3SourceAddressing, c.S3Addressing)
 }
 
 // readFiles replaces each secret's *_FILE by what the file holds.
@@ -104,6 +153,21 @@ func (c *Config) validate() (errs []error) {
 	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
 	need(c.S3Addressing == "path" || c.S3Addressing == "virtual", "S3_ADDRESSING must be path or virtual")
 	need((c.S3AccessKeyID == "") == (c.S3SecretAccessKey == ""), "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
+	need(c.S3SourceAddressing == "path" || c.S3SourceAddressing == "virtual", "S3_SOURCE_ADDRESSING must be path or virtual")
+	need((c.S3SourceAccessKeyID == "") == (c.S3SourceSecretAccessKey == ""), "S3_SOURCE_ACCESS_KEY_ID and S3_SOURCE_SECRET_ACCESS_KEY go together")
+	need(c.Downloads == "redirect" || c.Downloads == "stream", "DOWNLOADS must be redirect or stream")
+	need((c.OIDCIssuer == "") == (c.OIDCClientID == ""), "OIDC_ISSUER and OIDC_CLIENT_ID go together")
+	need(c.SessionTTL >= time.Minute && c.SessionTTL <= 30*24*time.Hour, "SESSION_TTL must be 1m to 720h")
+	need(c.RateLimit >= 0, "RATE_LIMIT must be 0 (no limit) or more")
+	for _, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && o == u.Scheme+"://"+u.Host,
+			"ALLOWED_ORIGINS must be origins such as https://chat.example.org, without a path")
+	}
+	for _, e := range c.OperatorEmails {
+		need(strings.Count(e, "@") == 1, "OPERATOR_EMAILS must be e-mail addresses")
+	}
+	need(c.AuditRetention >= 30*24*time.Hour, "AUDIT_RETENTION must be 720h (30 days) or more")
 	need(c.S3Prefix == "" || strings.HasSuffix(c.S3Prefix, "/"), "S3_PREFIX must end in /")
 	need(c.SourceConns >= 1 && c.SourceConns <= 16, "SOURCE_CONNS must be 1 to 16")
 	need(c.SourceReadMBps >= 0 && c.SourceReadMBps <= 10000, "SOURCE_READ_MBPS must be 0 (no limit) to 10000")
