@@ -31,7 +31,7 @@ var commands = []boot.Command{
 // newSweeper makes the sweeper of an installation.
 func newSweeper(cfg config.Config, p *parts, log *slog.Logger) *jobs.Sweeper {
 	shelf, roll := bucket.Shelf{Bucket: p.files, Prefix: cfg.S3Prefix}, platform.Roll{Source: p.source, Roles: p.roles}
-	return jobs.NewSweeper(p.store, p.store, shelf, roll, p.queue, cfg.JobRetention, jobs.Env{Now: time.Now, Log: log})
+	return jobs.NewSweeper(p.store, p.store, shelf, roll, p.queue, jobs.Keep{Jobs: cfg.JobRetention, Audit: cfg.AuditRetention}, jobs.Env{Now: time.Now, Log: log})
 }
 
 func sweep(ctx context.Context, cfg config.Config, args []string, out io.Writer, log *slog.Logger) error {
@@ -73,7 +73,7 @@ func purge(ctx context.Context, cfg config.Config, args []string, out io.Writer,
 		return err
 	}
 	defer p.close()
-	ids, err := p.store.Purge(ctx, *project, "operator", !*yes)
+	ids, err := p.store.PurgeProject(ctx, *project, jobs.Principal{Email: "operator"}, !*yes)
 	if err != nil {
 		return err
 	}

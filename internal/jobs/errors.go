@@ -23,6 +23,16 @@ var (
 	ErrNotReady = errors.New("the export has no file")
 	// ErrGone: the file was deleted.
 	ErrGone = errors.New("the file has been deleted")
+	// ErrFrozen: the platform's administrator has closed the project to everybody.
+	ErrFrozen = errors.New("the project is frozen")
+	// ErrExtended: the file was kept for longer as often as is allowed.
+	ErrExtended = errors.New("the export was extended too often")
+	// ErrNotOver: the export waits or runs, and must be canceled first.
+	ErrNotOver = errors.New("the export is not over")
+	// ErrNoOriginal: the document has no file of its own, or none that is handed out.
+	ErrNoOriginal = errors.New("the document has no original file")
+	// ErrTooMany: this person asks too often.
+	ErrTooMany = errors.New("too many requests")
 )
 
 // Invalid is a request that cannot be carried out as it stands.

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -9,7 +10,8 @@ import (
 // one transaction or one call. Adapters classify their errors (Transient,
 // Permanent, Unavailable) and never put row data into them.
 
-// Records is what the Service needs of the job rows.
+// Records is what the Service needs of the job rows. What changes a row writes
+// its line of the audit in the same transaction.
 type Records interface {
 	// Create inserts the job, or finds the one that answers the request already.
 	// It serialises on the project, so that joining and the queue cap are exact.
@@ -19,9 +21,39 @@ type Records interface {
 	// List returns a project's jobs, newest first, at most q.Limit.
 	List(ctx context.Context, q ListQuery) ([]Job, error)
 	// RequestCancel ends a queued job and marks a running one; ErrFinal if it is over.
-	RequestCancel(ctx context.Context, id, by string) (Job, error)
-	// Audit appends one entry.
-	Audit(ctx context.Context, e AuditEntry) error
+	RequestCancel(ctx context.Context, id string, by Principal) (Job, error)
+	// Extend lets a succeeded job expire so long from now, at most so often;
+	// ErrNotReady, ErrGone or ErrExtended if it cannot.
+	Extend(ctx context.Context, id string, by Principal, retention time.Duration, most int) (Job, error)
+}
+
+// Eraser gives data up; the sweeper deletes it. The rows stay.
+type Eraser interface {
+	// Purge moves a succeeded job to expired; ErrNotOver if it waits or runs.
+	// Where there is no data, there is nothing to do.
+	Purge(ctx context.Context, id string, by Principal) error
+	// PurgeProject ends all exports of a project and returns their ids. A dry
+	// run returns them alone.
+	PurgeProject(ctx context.Context, project string, by Principal, dry bool) ([]string, error)
+}
+
+// Journal is the audit. Nothing in it is ever changed.
+type Journal interface {
+	Record(ctx context.Context, e AuditEntry) error
+	// Entries are a project's, newest first, at most q.Limit.
+	Entries(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
+}
+
+// Overview looks at jobs for those who only look. No attempts are told.
+type Overview interface {
+	// Jobs are those of the ids that exist, in no order.
+	Jobs(ctx context.Context, ids []string) ([]Job, error)
+	// Twin is the newest job of the same spec that a request would join, or
+	// whose file is there; nil if there is none.
+	Twin(ctx context.Context, s Spec) (*Job, error)
+	// Yardstick is the project's last export of the kind, or else the average of
+	// the last of all projects; zero if there is none.
+	Yardstick(ctx context.Context, project string, k Kind) (Yardstick, error)
 }
 
 // Attempts is what a worker may do to a job. Every method but Claim is fenced
@@ -63,15 +95,41 @@ type Roles interface {
 	Role(ctx context.Context, project, email string) (Role, error)
 }
 
-// Estimator guesses an export's size in stored bytes, within a second; false if
-// it cannot tell.
-type Estimator interface {
-	Estimate(ctx context.Context, s Spec) (int64, bool)
+// Surveyor tells beforehand what an export would hold.
+type Surveyor interface {
+	// Estimate guesses, within a second; false if it cannot tell.
+	Estimate(ctx context.Context, s Spec) (Size, bool)
+	// Measure counts, for as long as ctx allows.
+	Measure(ctx context.Context, s Spec) (Size, error)
+	// Samples are at most n rows as JSON objects with the file's columns; long
+	// values are cut.
+	Samples(ctx context.Context, s Spec, n int) ([]json.RawMessage, error)
 }
 
-// Links mints a presigned link to an object under a download name.
-type Links interface {
+// Size is how much an export reads: rows, and bytes as stored in the source.
+type Size struct{ Rows, Stored int64 }
+
+// Yardstick is what earlier exports came to, per row and per raw byte.
+type Yardstick struct {
+	RawPerRow    float64 // bytes of JSON lines
+	FilePerRow   float64 // bytes of the compressed file
+	RawPerSecond float64 // bytes of JSON lines, from start to end
+}
+
+// Files is a bucket, for those who fetch from it.
+type Files interface {
+	// Presign mints a link to an object under a download name.
 	Presign(ctx context.Context, key, filename string, ttl time.Duration) (Link, error)
+	// Open opens an object; ErrGone if it is not there.
+	Open(ctx context.Context, key string) (Object, error)
+}
+
+// Catalogue knows where the platform keeps what belongs to a document.
+type Catalogue interface {
+	// Original is the key of a document's file and the name to offer it under;
+	// ErrNotFound if the project has no such document, ErrNoOriginal if the
+	// document has no file.
+	Original(ctx context.Context, project string, document int64) (key, filename string, err error)
 }
 
 // Exporter writes one export: plan, read, compress, upload, verify. Its context
@@ -114,12 +172,41 @@ type ListQuery struct {
 }
 
 // AuditEntry is one line of who did what. Job is empty for a project's own.
+// Detail says what was refused, or which file was fetched.
 type AuditEntry struct {
+	ID      int64
+	At      time.Time
 	Actor   string
 	Action  string
 	Project string
 	Job     string
+	Detail  string
 	Remote  string
+}
+
+// The actions of the audit, besides the assets.
+const (
+	ActionCreate       = "create"
+	ActionJoin         = "join"
+	ActionGet          = "get"
+	ActionList         = "list"
+	ActionWatch        = "watch"
+	ActionAudit        = "audit"
+	ActionPreview      = "preview"
+	ActionCancel       = "cancel"
+	ActionExtend       = "extend"
+	ActionPurge        = "purge"
+	ActionPurgeProject = "purge_project"
+	ActionOriginal     = "original"
+	Refused            = "refused"
+)
+
+// AuditQuery asks for one page of a project's audit, older than Before (an id,
+// exclusive; 0 is from the newest on).
+type AuditQuery struct {
+	Project string
+	Before  int64
+	Limit   int
 }
 
 // Beat is what a running attempt tells once a second.

@@ -69,13 +69,28 @@ func TestFilename(t *testing.T) {
 // strict is a store that must not be reached.
 type strict struct{ Records }
 
+// journal keeps what is recorded.
+type journal struct {
+	Journal
+	entries []AuditEntry
+}
+
+func (j *journal) Record(_ context.Context, e AuditEntry) error {
+	j.entries = append(j.entries, e)
+	return nil
+}
+
+type noJournal struct{ Journal }
+
+func (noJournal) Record(context.Context, AuditEntry) error { return errors.New("audit is down") }
+
 type nobody struct{}
 
 func (nobody) Role(context.Context, string, string) (Role, error) { return RoleNone, nil }
 
 // Every method refuses before it does anything.
 func TestAuthorisesFirst(t *testing.T) {
-	s := NewService(strict{}, nobody{}, nil, nil, Env{}, ServiceOptions{})
+	s := NewService(ServicePorts{Records: strict{}, Roles: nobody{}, Journal: &journal{}}, Env{}, ServiceOptions{})
 	p := Principal{Email: "a@example.edu"}
 	if _, err := s.Create(t.Context(), p, CreateRequest{Project: "p", Kind: "nonsense"}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("create: %v", err)
@@ -94,7 +109,6 @@ type oneJob struct {
 }
 
 func (o oneJob) Get(context.Context, string) (Job, error) { return o.job, nil }
-func (o oneJob) Audit(context.Context, AuditEntry) error  { return errors.New("audit is down") }
 
 type owner struct{}
 
@@ -114,15 +128,15 @@ func TestDownloadStates(t *testing.T) {
 		"expired":  {Job{State: Expired}, ErrGone},
 		"too late": {Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &past}, ErrGone},
 	} {
-		s := NewService(oneJob{job: c.job}, owner{}, nil, nil, Env{Now: time.Now}, ServiceOptions{})
-		if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j", File); !errors.Is(err, c.want) {
+		s := NewService(ServicePorts{Records: oneJob{job: c.job}, Roles: owner{}}, Env{Now: time.Now}, ServiceOptions{})
+		if _, err := s.Link(t.Context(), Principal{Email: "a"}, Wanted{Job: "j", Asset: File}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	// No link leaves without a line about it: there are no Links to ask here.
 	ready := Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &future}
-	s := NewService(oneJob{job: ready}, owner{}, nil, nil, Env{Now: time.Now}, ServiceOptions{})
-	if _, err := s.Download(t.Context(), Principal{Email: "a"}, "j", File); err == nil {
+	s := NewService(ServicePorts{Records: oneJob{job: ready}, Roles: owner{}, Journal: noJournal{}}, Env{Now: time.Now}, ServiceOptions{})
+	if _, err := s.Link(t.Context(), Principal{Email: "a"}, Wanted{Job: "j", Asset: File}); err == nil {
 		t.Error("a link without an audit line")
 	}
 }

@@ -30,13 +30,13 @@ type Sweeper struct {
 	shelf    Shelf
 	roll     Roll
 	archive  Archive
-	keep     time.Duration // job rows
+	keep     Keep
 	now      func() time.Time
 	log      *slog.Logger
 }
 
-// NewSweeper makes a Sweeper that keeps job rows so long.
-func NewSweeper(l Ledger, h Holdings, s Shelf, r Roll, a Archive, keep time.Duration, env Env) *Sweeper {
+// NewSweeper makes a Sweeper.
+func NewSweeper(l Ledger, h Holdings, s Shelf, r Roll, a Archive, keep Keep, env Env) *Sweeper {
 	return &Sweeper{ledger: l, holdings: h, shelf: s, roll: r, archive: a, keep: keep, now: env.Now, log: env.Log}
 }
 
@@ -258,7 +258,7 @@ func (r Report) log(log *slog.Logger) {
 	}
 	if r.Expired+r.Deleted+len(r.Orphans)+r.Archived > 0 || r.Pruned != (Pruned{}) {
 		log.Info("swept", "expired", r.Expired, "data_deleted", r.Deleted, "orphans", len(r.Orphans),
-			"job_rows", r.Jobs, "idempotency_keys", r.Keys, "workers", r.Workers, "archived_tasks", r.Archived)
+			"job_rows", r.Jobs, "audit_lines", r.Audit, "idempotency_keys", r.Keys, "workers", r.Workers, "archived_tasks", r.Archived)
 	}
 }
 
@@ -277,8 +277,8 @@ func (r Report) Print(w io.Writer) error {
 		}
 		out += fmt.Sprintf("  %s  %-11s  %s\n", f.At.UTC().Format(time.RFC3339), kind, f.Key)
 	}
-	out += fmt.Sprintf("old job rows              %d\nidempotency keys          %d\nworkers gone              %d\ndead tasks in the queue   %d\n",
-		r.Jobs, r.Keys, r.Workers, r.Archived)
+	out += fmt.Sprintf("old job rows              %d\nold lines of the audit    %d\nidempotency keys          %d\nworkers gone              %d\ndead tasks in the queue   %d\n",
+		r.Jobs, r.Audit, r.Keys, r.Workers, r.Archived)
 	if r.Foreign != "" {
 		out += fmt.Sprintf("the prefix belongs to installation %s: its orphans are not ours to remove\n", r.Foreign)
 	}

@@ -47,7 +47,7 @@ func (a *attic) Deleted(_ context.Context, id string) error {
 	a.did("deleted %s", id)
 	return nil
 }
-func (a *attic) Prune(context.Context, time.Duration, bool) (Pruned, error) {
+func (a *attic) Prune(context.Context, Keep, bool) (Pruned, error) {
 	return Pruned{Jobs: 1}, nil
 }
 func (a *attic) Installation(_ context.Context, every time.Duration) (string, bool, error) {
@@ -89,7 +89,7 @@ func (archive) Prune(context.Context, bool) (int, error) { return 2, nil }
 func (a *attic) sweep(t *testing.T, o SweepOptions) Report {
 	t.Helper()
 	env := Env{Now: func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler)}
-	r, err := NewSweeper(a, a, a, a, archive{}, time.Hour, env).Pass(t.Context(), o)
+	r, err := NewSweeper(a, a, a, a, archive{}, Keep{}, env).Pass(t.Context(), o)
 	if (err != nil) != (a.broken != nil) {
 		t.Fatal(err)
 	}

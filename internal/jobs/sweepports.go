@@ -20,9 +20,9 @@ type Ledger interface {
 	Doomed(ctx context.Context, n int) ([]Doomed, error)
 	// Deleted notes that nothing of a job's data is left.
 	Deleted(ctx context.Context, id string) error
-	// Prune deletes rows that nobody needs: old jobs without data, idempotency
-	// keys and workers of yesterday. A dry run counts them.
-	Prune(ctx context.Context, olderThan time.Duration, dry bool) (Pruned, error)
+	// Prune deletes rows that nobody needs: old jobs without data, old lines of
+	// the audit, idempotency keys and workers of yesterday. A dry run counts them.
+	Prune(ctx context.Context, keep Keep, dry bool) (Pruned, error)
 }
 
 // Holdings is what the Sweeper asks about what belongs to whom.
@@ -83,4 +83,8 @@ type Stray struct {
 }
 
 // Pruned counts what was deleted of the service's own tables.
-type Pruned struct{ Jobs, Keys, Workers int64 }
+type Pruned struct{ Jobs, Audit, Keys, Workers int64 }
+
+// Keep is how long rows are kept: those of jobs after their data is gone, and
+// those of the audit.
+type Keep struct{ Jobs, Audit time.Duration }

@@ -216,7 +216,7 @@ func (p *pair) end(t *rapid.T) {
 func (p *pair) cancel(t *rapid.T) {
 	r := p.any(t)
 	final := r.state.Final()
-	_, err := p.RequestCancel(context.Background(), r.id, "x")
+	_, err := p.RequestCancel(context.Background(), r.id, jobs.Principal{Email: "x"})
 	if final != errors.Is(err, jobs.ErrFinal) || !final && err != nil {
 		t.Fatalf("cancel of a job that is %s: %v", r.state, err)
 	}

@@ -176,7 +176,7 @@ func TestClaimOfAnUnknownCheckpoint(t *testing.T) {
 func TestLostLeaseOfACanceledJob(t *testing.T) {
 	f := open(t)
 	c := f.claimed("a")
-	if _, err := f.RequestCancel(t.Context(), c.Fence.Job, "a"); err != nil {
+	if _, err := f.RequestCancel(t.Context(), c.Fence.Job, jobs.Principal{Email: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	f.exec(`update bulkexport.jobs set lease_until = now() - interval '1 second' where id = $1`, c.Fence.Job)

@@ -176,7 +176,7 @@ func (h *history) do(c call) map[int]reply {
 		state, err = h.f.End(ctx, fence, e)
 		r.word = string(state)
 	case "cancel":
-		_, err = h.f.RequestCancel(ctx, id, "a@example.edu")
+		_, err = h.f.RequestCancel(ctx, id, jobs.Principal{Email: "a@example.edu"})
 	case "lose", "wait", "forget":
 		r.n, err = h.force(ctx, c.verb, id)
 	}

@@ -77,6 +77,13 @@ func repeated(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (id string, err err
 	return id, nil
 }
 
+// identical is the condition for a job, j, to be of the spec at $1 to $5.
+const identical = `j.project = $1 and j.kind = $2 and j.from_at is not distinct from $3 and j.to_at is not distinct from $4
+	and j.allow_skipped = $5 and j.cancel_requested_at is null`
+
+// young is the condition for its file to be as good as that of a new one.
+const young = `(j.state = 'queued' or (j.state = 'running' and j.started_at > now() - interval '10 minutes'))`
+
 // join adds the people of this request to an identical job that waits, or that
 // has been running for so short a time that its file is as good as a new one.
 func join(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (id string, err error) {
@@ -84,10 +91,7 @@ func join(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (id string, err error) 
 		update bulkexport.jobs set version = version + 1,
 			notify = array(select distinct unnest(notify || $6::text[] || $7::text) order by 1)
 		where id = (
-			select id from bulkexport.jobs
-			where project = $1 and kind = $2 and from_at is not distinct from $3 and to_at is not distinct from $4
-			  and allow_skipped = $5 and cancel_requested_at is null
-			  and (state = 'queued' or (state = 'running' and started_at > now() - interval '10 minutes'))
+			select id from bulkexport.jobs j where `+identical+` and `+young+`
 			order by created_at, id limit 1 for update)
 		returning id::text`,
 		n.Project, n.Kind, n.From, n.To, n.AllowSkipped, n.Notify, n.RequestedBy).Scan(&id)
@@ -97,7 +101,7 @@ func join(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (id string, err error) 
 	if err != nil {
 		return "", err
 	}
-	return id, audit(ctx, tx, jobs.AuditEntry{Actor: n.RequestedBy, Action: "join", Project: n.Project, Job: id, Remote: n.Remote})
+	return id, audit(ctx, tx, jobs.AuditEntry{Actor: n.RequestedBy, Action: jobs.ActionJoin, Project: n.Project, Job: id, Remote: n.Remote})
 }
 
 func insert(ctx context.Context, tx pgx.Tx, n jobs.NewJob) error {
@@ -116,7 +120,7 @@ func insert(ctx context.Context, tx pgx.Tx, n jobs.NewJob) error {
 	if err != nil {
 		return err
 	}
-	return audit(ctx, tx, jobs.AuditEntry{Actor: n.RequestedBy, Action: "create", Project: n.Project, Job: n.ID, Remote: n.Remote})
+	return audit(ctx, tx, jobs.AuditEntry{Actor: n.RequestedBy, Action: jobs.ActionCreate, Project: n.Project, Job: n.ID, Remote: n.Remote})
 }
 
 // querier is a pool or a transaction.
@@ -173,14 +177,14 @@ func (s *Store) List(ctx context.Context, q jobs.ListQuery) ([]jobs.Job, error) 
 // RequestCancel implements jobs.Records. A queued job has no worker to hear of
 // it and ends here; a running one is ended by its worker, or by the pass that
 // takes it back.
-func (s *Store) RequestCancel(ctx context.Context, id, by string) (j jobs.Job, err error) {
+func (s *Store) RequestCancel(ctx context.Context, id string, p jobs.Principal) (j jobs.Job, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update bulkexport.jobs set version = version + 1,
 				canceled_by = coalesce(canceled_by, $2),
 				cancel_requested_at = coalesce(cancel_requested_at, now()),
 				state = case when state = 'queued' then 'canceled' else state end,
 				finished_at = case when state = 'queued' then now() end
-			where id = $1 and state in ('queued', 'running')`, id, by)
+			where id = $1 and state in ('queued', 'running')`, id, p.Email)
 		if err != nil {
 			return err
 		}
@@ -190,23 +194,15 @@ func (s *Store) RequestCancel(ctx context.Context, id, by string) (j jobs.Job, e
 		if tag.RowsAffected() == 0 {
 			return jobs.ErrFinal
 		}
+		if err := audit(ctx, tx, by(p, jobs.ActionCancel, j)); err != nil {
+			return err
+		}
 		if j.State == jobs.Canceled {
 			return notify(ctx, tx, id)
 		}
 		return nil
 	})
 	return j, err
-}
-
-// Audit implements jobs.Records.
-func (s *Store) Audit(ctx context.Context, e jobs.AuditEntry) error {
-	return classify(audit(ctx, s.pool, e))
-}
-
-func audit(ctx context.Context, q querier, e jobs.AuditEntry) error {
-	_, err := q.Exec(ctx, `insert into bulkexport.audit (actor, action, project, job_id, remote)
-		values ($1, $2, $3, nullif($4, '')::uuid, $5)`, e.Actor, e.Action, e.Project, e.Job, e.Remote)
-	return err
 }
 
 // notify puts a mail for everyone who waits for a job that has just ended into

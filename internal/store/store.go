@@ -21,6 +21,9 @@ type Store struct{ pool *pgxpool.Pool }
 
 var (
 	_ jobs.Records  = (*Store)(nil)
+	_ jobs.Eraser   = (*Store)(nil)
+	_ jobs.Journal  = (*Store)(nil)
+	_ jobs.Overview = (*Store)(nil)
 	_ jobs.Attempts = (*Store)(nil)
 	_ jobs.Board    = (*Store)(nil)
 	_ jobs.Ledger   = (*Store)(nil)

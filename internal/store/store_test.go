@@ -167,7 +167,7 @@ func TestCreateJoins(t *testing.T) {
 			t.Errorf("%s differs, but the job was joined: %v", name, err)
 		}
 	}
-	if _, err := f.RequestCancel(t.Context(), j.ID, "a@example.edu"); err != nil {
+	if _, err := f.RequestCancel(t.Context(), j.ID, jobs.Principal{Email: "a@example.edu"}); err != nil {
 		t.Fatal(err)
 	}
 	f.exec(`delete from bulkexport.jobs where project = 'p' and state = 'queued'`)
@@ -356,7 +356,7 @@ func TestCancelWins(t *testing.T) {
 	f := open(t)
 	c := f.claimed("p")
 	must(t, f.BeginUpload(t.Context(), c.Fence, jobs.Upload{Nonce: "n", Key: "k"}))
-	if j, err := f.RequestCancel(t.Context(), c.Fence.Job, "b@example.edu"); err != nil || j.State != jobs.Running || !j.Canceling() {
+	if j, err := f.RequestCancel(t.Context(), c.Fence.Job, jobs.Principal{Email: "b@example.edu"}); err != nil || j.State != jobs.Running || !j.Canceling() {
 		t.Fatalf("%+v %v", j, err)
 	}
 	if cancel, err := f.Renew(t.Context(), c.Fence, jobs.Beat{Phase: jobs.Streaming, Lease: lease}); err != nil || !cancel {
@@ -370,7 +370,7 @@ func TestCancelWins(t *testing.T) {
 	if state, err := f.End(t.Context(), c.Fence, jobs.Ending{State: jobs.Queued}); err != nil || state != jobs.Canceled {
 		t.Errorf("handed back as %v, %v", state, err)
 	}
-	if _, err := f.RequestCancel(t.Context(), c.Fence.Job, "b@example.edu"); !errors.Is(err, jobs.ErrFinal) {
+	if _, err := f.RequestCancel(t.Context(), c.Fence.Job, jobs.Principal{Email: "b@example.edu"}); !errors.Is(err, jobs.ErrFinal) {
 		t.Errorf("canceled twice: %v", err)
 	}
 	if n := f.count(`select count(*) from bulkexport.outbox where outcome = 'ready'`); n != 0 {
@@ -381,14 +381,14 @@ func TestCancelWins(t *testing.T) {
 func TestCancelQueued(t *testing.T) {
 	f := open(t)
 	j := f.create(newJob("p"))
-	if j, err := f.RequestCancel(t.Context(), j.ID, "a@example.edu"); err != nil || j.State != jobs.Canceled || j.FinishedAt == nil {
+	if j, err := f.RequestCancel(t.Context(), j.ID, jobs.Principal{Email: "a@example.edu"}); err != nil || j.State != jobs.Canceled || j.FinishedAt == nil {
 		t.Errorf("%+v %v", j, err)
 	}
 	f.heartbeat("w", 5, 5)
 	if got := f.dispatch(jobs.DispatchRules{ProjectSlots: 1}); len(got) != 0 {
 		t.Errorf("a canceled job was dispatched: %v", got)
 	}
-	if _, err := f.RequestCancel(t.Context(), uuid.NewString(), "a"); !errors.Is(err, jobs.ErrNotFound) {
+	if _, err := f.RequestCancel(t.Context(), uuid.NewString(), jobs.Principal{Email: "a"}); !errors.Is(err, jobs.ErrNotFound) {
 		t.Errorf("no such job: %v", err)
 	}
 }
@@ -405,7 +405,7 @@ func TestList(t *testing.T) {
 		ids = append(ids, f.create(newJob("p")).ID)
 	}
 	f.create(newJob("q"))
-	if _, err := f.RequestCancel(t.Context(), ids[1], "a"); err != nil {
+	if _, err := f.RequestCancel(t.Context(), ids[1], jobs.Principal{Email: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	list := func(q jobs.ListQuery) (got []string) {

@@ -69,14 +69,15 @@ func (s *Store) Deleted(ctx context.Context, id string) error {
 }
 
 // Prune implements jobs.Ledger.
-func (s *Store) Prune(ctx context.Context, olderThan time.Duration, dry bool) (p jobs.Pruned, err error) {
+func (s *Store) Prune(ctx context.Context, keep jobs.Keep, dry bool) (p jobs.Pruned, err error) {
 	for _, old := range []struct {
 		count *int64
 		from  string
 		args  []any
 	}{
 		{&p.Jobs, `bulkexport.jobs where state in ('failed', 'canceled', 'expired') and finished_at < now() - $1::interval
-			and (upload_key is null or data_deleted_at is not null)`, []any{olderThan}},
+			and (upload_key is null or data_deleted_at is not null)`, []any{keep.Jobs}},
+		{&p.Audit, `bulkexport.audit where at < now() - greatest($1::interval, interval '30 days')`, []any{keep.Audit}},
 		{&p.Keys, `bulkexport.idempotency_keys where created_at < now() - interval '24 hours'`, nil},
 		{&p.Workers, `bulkexport.workers where seen_at < now() - interval '24 hours'`, nil},
 	} {
@@ -144,26 +145,6 @@ func (s *Store) Absent(ctx context.Context, projects []string, since time.Durati
 		return err
 	})
 	return long, err
-}
-
-// Purge ends all exports of a project, at an operator's word: what waits or
-// runs is canceled, what succeeded expires now. The sweeper deletes the data. A
-// dry run returns the ids alone.
-func (s *Store) Purge(ctx context.Context, project, by string, dry bool) (ids []string, err error) {
-	ids, err = s.strings(ctx, `select id::text from bulkexport.jobs
-		where project = $1 and (state in ('queued', 'running', 'succeeded') or`+doomed+`) order by id`, project)
-	if err != nil || dry {
-		return ids, err
-	}
-	for _, id := range ids {
-		if _, err := s.RequestCancel(ctx, id, by); err != nil && !errors.Is(err, jobs.ErrFinal) {
-			return ids, err
-		}
-	}
-	if err := s.Expire(ctx, ids); err != nil {
-		return ids, err
-	}
-	return ids, s.Audit(ctx, jobs.AuditEntry{Actor: by, Action: "purge", Project: project})
 }
 
 func (s *Store) strings(ctx context.Context, sql string, args ...any) ([]string, error) {

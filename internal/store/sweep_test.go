@@ -111,7 +111,7 @@ func TestPrune(t *testing.T) {
 	f.exec(`insert into bulkexport.idempotency_keys select 'p', 'x', 'new', '', $1`, kept)
 	want := jobs.Pruned{Jobs: 1, Keys: 1, Workers: 1}
 	for _, dry := range []bool{true, false} {
-		if p, err := f.Prune(t.Context(), 30*24*time.Hour, dry); err != nil || p != want {
+		if p, err := f.Prune(t.Context(), jobs.Keep{Jobs: 30 * 24 * time.Hour, Audit: 400 * 24 * time.Hour}, dry); err != nil || p != want {
 			t.Errorf("dry %t: %+v, %v", dry, p, err)
 		}
 	}
@@ -181,7 +181,7 @@ func TestPurge(t *testing.T) {
 	waiting := f.create(newJob("p")).ID
 	want := []string{ready, failed, running, waiting}
 	for _, dry := range []bool{true, false} {
-		ids, err := f.Purge(t.Context(), "p", "operator", dry)
+		ids, err := f.PurgeProject(t.Context(), "p", jobs.Principal{Email: "operator"}, dry)
 		if err != nil || !slices.Equal(ids, want) {
 			t.Errorf("dry %t: %v, %v", dry, ids, err)
 		}
