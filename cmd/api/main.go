@@ -16,58 +16,40 @@ import (
 	"github.com/bulkexport/bulkexport/internal/boot"
 	"github.com/bulkexport/bulkexport/internal/config"
 	"github.com/bulkexport/bulkexport/internal/jobs"
-	"github.com/bulkexport/bulkexport/internal/platform"
-	"github.com/bulkexport/bulkexport/internal/queue"
-	"github.com/bulkexport/bulkexport/internal/store"
 	"github.com/bulkexport/bulkexport/internal/telemetry"
 )
-
-// sourceConns are for looking up API keys and estimating sizes.
-const sourceConns = 4
 
 func main() { boot.Main("api", serve) }
 
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	st, err := store.Open(ctx, cfg.DatabaseURL, "bulkexport-api")
+	p, err := open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	source, err := platform.OpenSource(ctx, cfg.SourceDatabaseURL, "bulkexport-api", sourceConns)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	roles, err := platform.OpenRoles(cfg.PlatformRedisURL)
-	if err != nil {
-		return err
-	}
-	defer roles.Close()
-	q, err := queue.Open(cfg.RedisURL)
-	if err != nil {
-		return err
-	}
-	defer q.Close()
-	files, err := boot.OpenBucket(cfg)
-	if err != nil {
-		return err
-	}
+	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(st, q, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
-	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}
-	service := jobs.NewService(st, roles, source, files, env, jobs.ServiceOptions{
-		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Created: dispatcher.Kick,
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	watcher := jobs.NewWatcher(p.store, log)
+	service := jobs.NewService(jobs.ServicePorts{
+		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Watcher: watcher,
+		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, Files: p.files, Originals: p.originals,
+	}, jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}, jobs.ServiceOptions{
+		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
+		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
 	})
 	probes := &telemetry.Probes{
-		Required: map[string]telemetry.Check{"database": st.Ready},
-		Optional: map[string]telemetry.Check{"source": source.Ping, "roles": roles.Ping, "queue": q.Ping, "bucket": files.Ping},
+		Required: map[string]telemetry.Check{"database": p.store.Ready},
+		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
-	handler := api.New(api.Config{Service: service, Auth: auth.New(source), PublicURL: cfg.PublicURL, Probes: probes, Log: log})
+	handler := api.New(api.Config{
+		Service: service, Auth: auth.New(p.source), PublicURL: cfg.PublicURL, Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+	})
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { boot.MigrateSoon(ctx, st, cfg, log); return nil })
+	g.Go(func() error { boot.MigrateSoon(ctx, p.store, cfg, log); return nil })
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
+	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()

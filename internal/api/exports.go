@@ -2,13 +2,10 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/url"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,33 +16,44 @@ import (
 const pollAfter = "2"
 
 func (s *server) routes() {
-	huma.Register(s.api, op(http.MethodPost, "/v1/projects/{project}/exports", "create-export", "Ask for an export", http.StatusAccepted), s.create)
-	huma.Register(s.api, op(http.MethodGet, "/v1/projects/{project}/exports", "list-exports", "List a project's exports, newest first", http.StatusOK), s.list)
-	huma.Register(s.api, op(http.MethodGet, "/v1/exports/{id}", "get-export", "Look at an export", http.StatusOK), s.get)
-	huma.Register(s.api, op(http.MethodPost, "/v1/exports/{id}/cancel", "cancel-export", "Stop an export, for all who wait for it", http.StatusAccepted), s.cancel)
-	s.registerAsset(jobs.File, "Get a link to the file, made at this moment")
-	s.registerAsset(jobs.Manifest, "Get a link to the manifest, a Frictionless data package")
-	s.registerAsset(jobs.Checksums, "Get a link to SHA256SUMS, for sha256sum -c")
-}
-
-func (s *server) registerAsset(a jobs.Asset, summary string) {
-	o := op(http.MethodGet, "/v1/exports/{id}/"+string(a), "get-"+string(a), summary, http.StatusSeeOther)
-	o.Responses = map[string]*huma.Response{
-		"200": {Description: "The link, for Accept: application/json", Content: map[string]*huma.MediaType{
-			"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Link](), true, "Link")},
-		}},
-		"303": {Description: "Redirect to the link"},
-	}
-	huma.Register(s.api, o, func(ctx context.Context, in *downloadInput) (*huma.StreamResponse, error) {
-		return s.download(ctx, in, a)
-	})
+	const project, export = "/v1/projects/{project}", "/v1/exports/{id}"
+	huma.Register(s.api, s.withJob(op(http.MethodPost, project+"/exports", "create-export", "Ask for an export", http.StatusAccepted),
+		"200", "An identical export was joined, or the request was a repeated one"), s.create)
+	huma.Register(s.api, op(http.MethodGet, project+"/exports", "list-exports", "List a project's exports, newest first", http.StatusOK), s.list)
+	huma.Register(s.api, op(http.MethodGet, project+"/exports/preview", "preview-export", "See what an export would hold, before it is asked for", http.StatusOK), s.preview)
+	huma.Register(s.api, op(http.MethodDelete, project+"/exports", "purge-project", "Operators: end and delete all exports of a project", http.StatusOK), s.purgeProject)
+	huma.Register(s.api, op(http.MethodGet, project+"/audit", "list-audit", "See who did what in a project, newest first", http.StatusOK), s.audit)
+	huma.Register(s.api, unmodified(op(http.MethodGet, export, "get-export", "Look at an export", http.StatusOK)), s.get)
+	huma.Register(s.api, op(http.MethodPost, export+"/cancel", "cancel-export", "Stop an export, for all who wait for it", http.StatusAccepted), s.cancel)
+	huma.Register(s.api, op(http.MethodPost, export+"/extend", "extend-export", "Keep the file for another retention, four times at most", http.StatusOK), s.extend)
+	huma.Register(s.api, op(http.MethodDelete, export, "purge-export", "Delete the file; the record stays", http.StatusNoContent), s.purge)
+	s.registerEvents(export + "/events")
+	s.registerDeliveries(project, export)
 }
 
 func op(method, path, id, summary string, status int) huma.Operation {
 	return huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary, DefaultStatus: status,
-		MaxBodyBytes: bodyLimit, Security: []map[string][]string{{"bearer": {}}},
+		MaxBodyBytes: bodyLimit, Security: []map[string][]string{{"bearer": {}}, {"session": {}}},
 	}
+}
+
+// withJob documents a second status that a job comes with.
+func (s *server) withJob(o huma.Operation, status, description string) huma.Operation {
+	o.Responses = map[string]*huma.Response{status: s.response(description, "application/json", reflect.TypeFor[Job](), "Job")}
+	return o
+}
+
+// unmodified documents the answer to an If-None-Match.
+func unmodified(o huma.Operation) huma.Operation {
+	o.Responses = map[string]*huma.Response{"304": {Description: "Nothing has changed since the ETag that If-None-Match names"}}
+	return o
+}
+
+func (s *server) response(description, contentType string, t reflect.Type, name string) *huma.Response {
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{
+		contentType: {Schema: s.api.OpenAPI().Components.Schemas.Schema(t, true, name)},
+	}}
 }
 
 type createInput struct {
@@ -63,17 +71,38 @@ type createInput struct {
 
 type jobOutput struct {
 	Status     int
-	Location   string `header:"Location"`
-	RetryAfter string `header:"Retry-After"`
+	Location   string `header:"Location" doc:"Address of the job, where it was asked for"`
+	RetryAfter string `header:"Retry-After" doc:"Seconds until it is worth looking again; until the job is over"`
+	ETag       string `header:"ETag" doc:"Changes with the job"`
 	Body       Job
 }
 
 func (s *server) output(status int, j jobs.Job) *jobOutput {
-	out := &jobOutput{Status: status, Body: s.show(j)}
+	out := &jobOutput{Status: status, ETag: etag(j), Body: s.show(j)}
 	if !j.State.Final() {
 		out.RetryAfter = pollAfter
 	}
 	return out
+}
+
+// etag is weak: it stands for what the job says, not for the bytes.
+func etag(j jobs.Job) string {
+	position := 0
+	if j.QueuePosition != nil {
+		position = *j.QueuePosition
+	}
+	return fmt.Sprintf(`W/"%d-%d"`, j.Version, position)
+}
+
+// matches reports whether an If-None-Match names an ETag, by RFC 9110's weak
+// comparison.
+func matches(header, etag string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *server) create(ctx context.Context, in *createInput) (*jobOutput, error) {
@@ -118,12 +147,36 @@ func isID(s string) bool {
 	return true
 }
 
-func (s *server) get(ctx context.Context, in *idInput) (*jobOutput, error) {
-	return s.one(ctx, in, http.StatusOK, s.cfg.Service.Get)
+type getInput struct {
+	idInput
+	IfNoneMatch string `header:"If-None-Match" doc:"ETag of what you have: 304 if nothing has changed"`
+}
+
+func (s *server) get(ctx context.Context, in *getInput) (*jobOutput, error) {
+	out, err := s.one(ctx, &in.idInput, http.StatusOK, s.cfg.Service.Get)
+	if err == nil && matches(in.IfNoneMatch, out.ETag) {
+		out.Status = http.StatusNotModified
+	}
+	return out, err
 }
 
 func (s *server) cancel(ctx context.Context, in *idInput) (*jobOutput, error) {
 	return s.one(ctx, in, http.StatusAccepted, s.cfg.Service.Cancel)
+}
+
+func (s *server) extend(ctx context.Context, in *idInput) (*jobOutput, error) {
+	return s.one(ctx, in, http.StatusOK, s.cfg.Service.Extend)
+}
+
+func (s *server) purge(ctx context.Context, in *idInput) (*struct{}, error) {
+	id, err := jobID(in.ID)
+	if err == nil {
+		err = s.cfg.Service.Purge(ctx, principal(ctx), id)
+	}
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	return nil, nil
 }
 
 func (s *server) one(ctx context.Context, in *idInput, status int, do func(context.Context, jobs.Principal, string) (jobs.Job, error)) (*jobOutput, error) {
@@ -136,79 +189,4 @@ func (s *server) one(ctx context.Context, in *idInput, status int, do func(conte
 		return nil, s.problem(err)
 	}
 	return s.output(status, j), nil
-}
-
-type listInput struct {
-	Project string `path:"project" doc:"Name of the project"`
-	State   string `query:"state" enum:"queued,running,canceling,succeeded,failed,canceled,expired" doc:"Only these"`
-	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
-	Cursor  string `query:"cursor" doc:"From the Link header of the page before"`
-}
-
-type listOutput struct {
-	Link string `header:"Link"`
-	Body struct {
-		Exports []Job `json:"exports"`
-	}
-}
-
-func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
-	before, err := base64.RawURLEncoding.DecodeString(in.Cursor)
-	if err != nil || in.Cursor != "" && !isID(string(before)) {
-		return nil, s.problem(&jobs.Invalid{Fields: []jobs.FieldError{{Field: "cursor", Message: "must come from the Link header of the page before"}}})
-	}
-	q := jobs.ListQuery{Project: in.Project, State: jobs.State(in.State), Before: string(before), Limit: in.Limit + 1}
-	page, err := s.cfg.Service.List(ctx, principal(ctx), q)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	out := &listOutput{}
-	if len(page) > in.Limit {
-		page = page[:in.Limit]
-		next := url.Values{"cursor": {base64.RawURLEncoding.EncodeToString([]byte(page[in.Limit-1].ID))}, "limit": {fmt.Sprint(in.Limit)}}
-		if in.State != "" {
-			next.Set("state", in.State)
-		}
-		out.Link = fmt.Sprintf(`<%s/v1/projects/%s/exports?%s>; rel="next"`, s.cfg.PublicURL, url.PathEscape(in.Project), next.Encode())
-	}
-	out.Body.Exports = make([]Job, len(page))
-	for i, j := range page {
-		out.Body.Exports[i] = s.show(j)
-	}
-	return out, nil
-}
-
-// Link opens the file for some minutes, to whoever holds it.
-type Link struct {
-	URL       string    `json:"url"`
-	ExpiresAt time.Time `json:"expires_at"`
-}
-
-type downloadInput struct {
-	ID     string `path:"id" doc:"Id of the export"`
-	Accept string `header:"Accept" doc:"application/json for the link in a body instead of a redirect"`
-}
-
-func (s *server) download(ctx context.Context, in *downloadInput, a jobs.Asset) (*huma.StreamResponse, error) {
-	id, err := jobID(in.ID)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	link, err := s.cfg.Service.Download(ctx, principal(ctx), id, a)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		hc.SetHeader("Cache-Control", "no-store")
-		if !strings.Contains(in.Accept, "application/json") {
-			hc.SetHeader("Location", link.URL)
-			hc.SetStatus(http.StatusSeeOther)
-			return
-		}
-		hc.SetHeader("Content-Type", "application/json")
-		hc.SetStatus(http.StatusOK)
-		if err := s.api.Marshal(hc.BodyWriter(), "application/json", Link(link)); err != nil {
-			s.cfg.Log.Debug("link not written", "error", err)
-		}
-	}}, nil
 }

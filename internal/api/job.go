@@ -90,6 +90,7 @@ type Links struct {
 	Self     string `json:"self"`
 	Download string `json:"download"`
 	Manifest string `json:"manifest"`
+	Page     string `json:"page" doc:"For people, in a browser"`
 }
 
 // show turns a job into what the API says about it.
@@ -100,7 +101,7 @@ func (s *server) show(j jobs.Job) Job {
 		State: string(j.State), Attempt: j.Attempt, RequestedBy: j.RequestedBy,
 		CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt, ExpiresAt: j.ExpiresAt, NextAt: j.NextAt,
 		QueuePosition: j.QueuePosition, Progress: progress(j),
-		Links: Links{Self: self, Download: self + "/download", Manifest: self + "/manifest"},
+		Links: Links{Self: self, Download: self + "/download", Manifest: self + "/manifest", Page: s.cfg.PublicURL + "/exports/" + url.PathEscape(j.ID)},
 	}
 	if j.Canceling() {
 		v.State = "canceling"

@@ -52,13 +52,18 @@ var problems = []struct {
 	detail string
 	retry  bool
 }{
-	{jobs.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "Send an API key of the platform as Authorization: Bearer <key>.", false},
+	{jobs.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "Send an API key of the platform, or a token of the sign-in provider, as Authorization: Bearer <token>.", false},
 	{jobs.ErrNotFound, http.StatusNotFound, "not-found", "There is no such thing, or you have no role in its project.", false},
 	{jobs.ErrKeyReused, http.StatusUnprocessableEntity, "idempotency-key-reused", "This Idempotency-Key was used with another request. Choose a new one.", false},
 	{jobs.ErrQueueFull, http.StatusTooManyRequests, "queue-full", "Too many exports of this project are waiting. Try again when one has ended.", true},
 	{jobs.ErrFinal, http.StatusConflict, "already-over", "The export is already over; there is nothing to cancel.", false},
 	{jobs.ErrNotReady, http.StatusConflict, "not-ready", "The export has no file. Look at its state.", true},
-	{jobs.ErrGone, http.StatusGone, "gone", "The file was deleted after its retention. Ask for a new export.", false},
+	{jobs.ErrGone, http.StatusGone, "gone", "The file was deleted, after its retention or at somebody's word. Ask for a new export.", false},
+	{jobs.ErrFrozen, http.StatusForbidden, "project-frozen", "The project was frozen by the platform's administrator. Ask them to open it.", false},
+	{jobs.ErrExtended, http.StatusConflict, "extended-enough", "The file was extended four times, which is the most. Fetch it, or ask for a new export.", false},
+	{jobs.ErrNotOver, http.StatusConflict, "not-over", "The export is not over. Cancel it first.", true},
+	{jobs.ErrNoOriginal, http.StatusNotFound, "no-original", "This document has no original file here: it may be a web page.", false},
+	{jobs.ErrTooMany, http.StatusTooManyRequests, "rate-limited", "You ask too often. Wait as long as Retry-After says.", true},
 }
 
 // problemFor turns any error into an answer; unknown reports one that should

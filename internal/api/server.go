@@ -20,11 +20,34 @@ import (
 
 // Service is what people can do; jobs.Service implements it.
 type Service interface {
+	Exports
+	Deliveries
+	Oversight
+}
+
+// Exports is what they do with exports.
+type Exports interface {
 	Create(ctx context.Context, p jobs.Principal, r jobs.CreateRequest) (jobs.Created, error)
 	Get(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	List(ctx context.Context, p jobs.Principal, q jobs.ListQuery) ([]jobs.Job, error)
 	Cancel(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
-	Download(ctx context.Context, p jobs.Principal, id string, a jobs.Asset) (jobs.Link, error)
+	Extend(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
+	Purge(ctx context.Context, p jobs.Principal, id string) error
+}
+
+// Deliveries hands files out.
+type Deliveries interface {
+	Link(ctx context.Context, p jobs.Principal, w jobs.Wanted) (jobs.Link, error)
+	Open(ctx context.Context, p jobs.Principal, w jobs.Wanted) (jobs.Object, error)
+	Check(ctx context.Context, p jobs.Principal, w jobs.Wanted) error
+}
+
+// Oversight is what they see beside the exports, and what operators do.
+type Oversight interface {
+	Preview(ctx context.Context, p jobs.Principal, r jobs.PreviewRequest) (jobs.Preview, error)
+	Watch(ctx context.Context, p jobs.Principal, id string) (<-chan jobs.Job, error)
+	Audit(ctx context.Context, p jobs.Principal, q jobs.AuditQuery) ([]jobs.AuditEntry, error)
+	PurgeProject(ctx context.Context, p jobs.Principal, project string) ([]string, error)
 }
 
 // Authenticator proves who sent a request.
@@ -37,6 +60,7 @@ type Config struct {
 	Service   Service
 	Auth      Authenticator
 	PublicURL string // without a slash at the end
+	Stream    bool   // files go through this service instead of by links
 	Probes    http.Handler
 	Log       *slog.Logger
 }
@@ -58,8 +82,10 @@ func New(cfg Config) http.Handler {
 	hc.CreateHooks = nil // no $schema in every body
 	hc.Info.Description = "Export everything that was said in a project, for its owner and admins."
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key of the platform"},
+		"bearer":  {Type: "http", Scheme: "bearer", Description: "An API key of the platform, or a token of the sign-in provider"},
+		"session": {Type: "apiKey", In: "cookie", Name: "session", Description: "The page's own sign-in"},
 	}
+	hc.RejectUnknownQueryParameters = true
 	hc.Transformers = append(hc.Transformers, instance)
 	s := &server{cfg: cfg, api: humago.New(mux, hc)}
 	s.api.UseMiddleware(s.authenticate)
@@ -82,8 +108,8 @@ type principalKey struct{}
 
 // authenticate lets nobody pass without valid credentials.
 func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
-	header := http.Header{"Authorization": {ctx.Header("Authorization")}}
-	p, err := s.cfg.Auth.Authenticate(ctx.Context(), header)
+	r, _ := humago.Unwrap(ctx)
+	p, err := s.cfg.Auth.Authenticate(ctx.Context(), r.Header)
 	if err != nil {
 		pr := s.problem(err)
 		if pr.Status == http.StatusUnauthorized {

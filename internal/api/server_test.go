@@ -16,8 +16,9 @@ import (
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// service answers every call with the same.
+// service answers every call about jobs with the same.
 type service struct {
+	api.Service
 	job jobs.Job
 	err error
 }
@@ -36,9 +37,6 @@ func (s service) List(context.Context, jobs.Principal, jobs.ListQuery) ([]jobs.J
 }
 func (s service) Cancel(context.Context, jobs.Principal, string) (jobs.Job, error) {
 	return s.job, s.err
-}
-func (s service) Download(context.Context, jobs.Principal, string, jobs.Asset) (jobs.Link, error) {
-	return jobs.Link{}, s.err
 }
 
 type anyone struct{}
@@ -79,6 +77,11 @@ func TestErrors(t *testing.T) {
 		"final":           {jobs.ErrFinal, 409},
 		"not ready":       {jobs.ErrNotReady, 409},
 		"gone":            {jobs.ErrGone, 410},
+		"frozen":          {jobs.ErrFrozen, 403},
+		"extended":        {jobs.ErrExtended, 409},
+		"not over":        {jobs.ErrNotOver, 409},
+		"no original":     {jobs.ErrNoOriginal, 404},
+		"too many":        {jobs.ErrTooMany, 429},
 		"invalid":         {&jobs.Invalid{Fields: []jobs.FieldError{{Field: "to", Message: "m"}}}, 400},
 		"unavailable":     {&jobs.Unavailable{Dependency: "the role store", Err: errors.New("secret")}, 503},
 		"classified":      {jobs.Transient("c", "m", &jobs.Unavailable{Dependency: "x", Err: errors.New("secret")}), 503},
