@@ -25,7 +25,7 @@ func (s *server) registerDeliveries(project, export string) {
 	s.registerAsset(export, jobs.Checksums, "Fetch SHA256SUMS, for sha256sum -c")
 	o := op(http.MethodGet, project+"/documents/{document}/original", "get-original", "Fetch the original file of one document", http.StatusSeeOther)
 	huma.Register(s.api, s.delivery(o), func(_ context.Context, in *originalInput) (*huma.StreamResponse, error) {
-		return s.deliver(in.deliveryInput, jobs.Wanted{Project: in.Project, Document: in.Document})
+		return s.deliver(in.Accept, jobs.Wanted{Project: in.Project, Document: in.Document})
 	})
 }
 
@@ -36,7 +36,7 @@ func (s *server) registerAsset(export string, a jobs.Asset, summary string) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return s.deliver(in.deliveryInput, jobs.Wanted{Job: id, Asset: a})
+		return s.deliver(in.Accept, jobs.Wanted{Job: id, Asset: a})
 	})
 }
 
@@ -64,24 +64,20 @@ type Link struct {
 	ExpiresAt *time.Time `json:"expires_at" doc:"When the link stops working; null if it asks who you are"`
 }
 
-type deliveryInput struct {
+type assetInput struct {
+	ID     string `path:"id" doc:"Id of the export"`
 	Accept string `header:"Accept" doc:"application/json for the link in a body instead of a redirect"`
 }
 
-type assetInput struct {
-	idInput
-	deliveryInput
-}
-
 type originalInput struct {
-	deliveryInput
+	Accept   string `header:"Accept" doc:"application/json for the link in a body instead of a redirect"`
 	Project  string `path:"project" doc:"Name of the project"`
 	Document int64  `path:"document" minimum:"1" doc:"Id of the document"`
 }
 
 // deliver answers with a link, a redirect to it, or the file itself.
-func (s *server) deliver(in deliveryInput, w jobs.Wanted) (*huma.StreamResponse, error) {
-	asJSON := strings.Contains(in.Accept, "application/json")
+func (s *server) deliver(accept string, w jobs.Wanted) (*huma.StreamResponse, error) {
+	asJSON := strings.Contains(accept, "application/json")
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		var err error
 		switch {

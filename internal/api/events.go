@@ -29,7 +29,7 @@ func (s *server) registerEvents(path string) {
 }
 
 type eventsInput struct {
-	idInput
+	ID          string `path:"id" doc:"Id of the export"`
 	LastEventID string `header:"Last-Event-ID" doc:"ETag of the last event that was seen"`
 }
 

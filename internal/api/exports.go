@@ -148,12 +148,12 @@ func isID(s string) bool {
 }
 
 type getInput struct {
-	idInput
+	ID          string `path:"id" doc:"Id of the export"`
 	IfNoneMatch string `header:"If-None-Match" doc:"ETag of what you have: 304 if nothing has changed"`
 }
 
 func (s *server) get(ctx context.Context, in *getInput) (*jobOutput, error) {
-	out, err := s.one(ctx, &in.idInput, http.StatusOK, s.cfg.Service.Get)
+	out, err := s.one(ctx, &idInput{in.ID}, http.StatusOK, s.cfg.Service.Get)
 	if err == nil && matches(in.IfNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
 	}

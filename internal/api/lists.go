@@ -12,7 +12,8 @@ import (
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// page is what every list takes.
+// page is what every list takes. (The framework does not fill embedded structs
+// that are not exported.)
 type page struct {
 	Project string `path:"project" doc:"Name of the project"`
 	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
@@ -38,8 +39,10 @@ func (s *server) next(p page, list, last string, more url.Values) string {
 }
 
 type listInput struct {
-	page
-	State string `query:"state" enum:"queued,running,canceling,succeeded,failed,canceled,expired" doc:"Only these"`
+	Project string `path:"project" doc:"Name of the project"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
+	Cursor  string `query:"cursor" doc:"From the Link header of the page before"`
+	State   string `query:"state" enum:"queued,running,canceling,succeeded,failed,canceled,expired" doc:"Only these"`
 }
 
 type listOutput struct {
@@ -50,7 +53,8 @@ type listOutput struct {
 }
 
 func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
-	before, err := in.after(isID)
+	p := page{in.Project, in.Limit, in.Cursor}
+	before, err := p.after(isID)
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -66,7 +70,7 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		if in.State != "" {
 			more.Set("state", in.State)
 		}
-		out.Link = s.next(in.page, "exports", found[in.Limit-1].ID, more)
+		out.Link = s.next(p, "exports", found[in.Limit-1].ID, more)
 	}
 	out.Body.Exports = make([]Job, len(found))
 	for i, j := range found {
