@@ -1,8 +1,6 @@
 package jobs
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -63,80 +61,5 @@ func TestFilename(t *testing.T) {
 	long := Filename(Spec{Project: strings.Repeat("é", 500), Kind: Documents})
 	if len(long) > 255 || !strings.HasSuffix(long, "é-documents.jsonl.gz") {
 		t.Errorf("a long name has %d bytes: %s", len(long), long)
-	}
-}
-
-// strict is a store that must not be reached.
-type strict struct{ Records }
-
-// journal keeps what is recorded.
-type journal struct {
-	Journal
-	entries []AuditEntry
-}
-
-func (j *journal) Record(_ context.Context, e AuditEntry) error {
-	j.entries = append(j.entries, e)
-	return nil
-}
-
-type noJournal struct{ Journal }
-
-func (noJournal) Record(context.Context, AuditEntry) error { return errors.New("audit is down") }
-
-type nobody struct{}
-
-func (nobody) Role(context.Context, string, string) (Role, error) { return RoleNone, nil }
-
-// Every method refuses before it does anything.
-func TestAuthorisesFirst(t *testing.T) {
-	s := NewService(ServicePorts{Records: strict{}, Roles: nobody{}, Journal: &journal{}}, Env{}, ServiceOptions{})
-	p := Principal{Email: "a@example.edu"}
-	if _, err := s.Create(t.Context(), p, CreateRequest{Project: "p", Kind: "nonsense"}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("create: %v", err)
-	}
-	if _, err := s.List(t.Context(), p, ListQuery{Project: "p"}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("list: %v", err)
-	}
-	if _, err := s.Create(t.Context(), Principal{}, CreateRequest{Project: "p"}); !errors.Is(err, ErrUnauthenticated) {
-		t.Errorf("nobody: %v", err)
-	}
-}
-
-type oneJob struct {
-	Records
-	job Job
-}
-
-func (o oneJob) Get(context.Context, string) (Job, error) { return o.job, nil }
-
-type owner struct{}
-
-func (owner) Role(context.Context, string, string) (Role, error) { return RoleOwner, nil }
-
-func TestDownloadStates(t *testing.T) {
-	now := time.Now()
-	past, future := now.Add(-time.Second), now.Add(time.Hour)
-	for name, c := range map[string]struct {
-		job  Job
-		want error
-	}{
-		"queued":   {Job{State: Queued}, ErrNotReady},
-		"running":  {Job{State: Running, Upload: &Upload{}}, ErrNotReady},
-		"failed":   {Job{State: Failed}, ErrNotReady},
-		"canceled": {Job{State: Canceled}, ErrNotReady},
-		"expired":  {Job{State: Expired}, ErrGone},
-		"too late": {Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &past}, ErrGone},
-	} {
-		s := NewService(ServicePorts{Records: oneJob{job: c.job}, Roles: owner{}}, Env{Now: time.Now}, ServiceOptions{})
-		if _, err := s.Link(t.Context(), Principal{Email: "a"}, Wanted{Job: "j", Asset: File}); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v, want %v", name, err, c.want)
-		}
-	}
-	// No link leaves without a line about it: there are no Links to ask here.
-	ready := Job{State: Succeeded, Result: &Result{}, Upload: &Upload{}, ExpiresAt: &future}
-	s := NewService(ServicePorts{Records: oneJob{job: ready}, Roles: owner{}, Journal: noJournal{}}, Env{Now: time.Now}, ServiceOptions{})
-	if _, err := s.Link(t.Context(), Principal{Email: "a"}, Wanted{Job: "j", Asset: File}); err == nil {
-		t.Error("a link without an audit line")
 	}
 }

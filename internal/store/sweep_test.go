@@ -195,7 +195,7 @@ func TestPurge(t *testing.T) {
 	if f.get(other).State != jobs.Succeeded {
 		t.Error("another project was purged")
 	}
-	if n := f.count(`select count(*) from bulkexport.audit where action = 'purge' and project = 'p'`); n != 1 {
+	if n := f.count(`select count(*) from bulkexport.audit where action = 'purge_project' and project = 'p'`); n != 1 {
 		t.Errorf("%d lines in the audit", n)
 	}
 }
