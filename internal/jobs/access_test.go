@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -30,10 +31,13 @@ func (o oneJob) Get(context.Context, string) (Job, error) { return o.job, nil }
 // journal keeps what is recorded.
 type journal struct {
 	Journal
+	mu sync.Mutex
 	entries []AuditEntry
 }
 
 func (j *journal) Record(_ context.Context, e AuditEntry) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.entries = append(j.entries, e)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 )
@@ -56,39 +57,48 @@ func (s *Service) Preview(ctx context.Context, p Principal, r PreviewRequest) (P
 	if err != nil {
 		return Preview{}, err
 	}
-	v, err := s.previews.get(ctx, spec, func(ctx context.Context) (Preview, error) { return s.survey(ctx, spec) })
+	limited, cancel := context.WithTimeout(ctx, previewLimit)
+	defer cancel()
+	v, err := s.previews.get(limited, spec, func() (Preview, error) { return s.survey(ctx, limited, spec) })
+	if errors.Is(err, errTurn) && ctx.Err() == nil {
+		v, err = s.estimate(ctx, spec)
+	}
 	v.Twin = twin
 	return v, err
 }
 
-// survey measures, or else estimates.
-func (s *Service) survey(ctx context.Context, spec Spec) (Preview, error) {
-	limited, cancel := context.WithTimeout(ctx, previewLimit)
-	defer cancel()
-	v := Preview{Spec: spec, Samples: []json.RawMessage{}}
+// survey measures within limited, or else estimates.
+func (s *Service) survey(ctx, limited context.Context, spec Spec) (Preview, error) {
 	size, err := s.Surveyor.Measure(limited, spec)
+	samples := []json.RawMessage{}
 	if err == nil && size.Rows > 0 {
-		var samples []json.RawMessage
-		if samples, err = s.Surveyor.Samples(limited, spec, previewSample); err == nil {
-			v.Samples = samples
-		}
+		samples, err = s.Surveyor.Samples(limited, spec, previewSample)
 	}
-	known := err == nil
+	switch {
+	case err == nil:
+		return s.sized(ctx, Preview{Spec: spec, Samples: samples}, size)
+	case limited.Err() != nil && ctx.Err() == nil:
+		return s.estimate(ctx, spec)
+	}
+	return Preview{}, err
+}
+
+func (s *Service) estimate(ctx context.Context, spec Spec) (Preview, error) {
+	v := Preview{Spec: spec, Estimate: true, Samples: []json.RawMessage{}}
+	size, known := s.Surveyor.Estimate(ctx, spec)
 	if !known {
-		if limited.Err() == nil {
-			return Preview{}, err // refused, or away: that passes by itself or not at all
-		}
-		v.Estimate = true
-		if size, known = s.Surveyor.Estimate(ctx, spec); !known {
-			return v, nil
-		}
+		return v, nil
 	}
-	y, err := s.Overview.Yardstick(ctx, spec.Project, spec.Kind)
-	if err != nil {
-		return Preview{}, err
+	return s.sized(ctx, v, size)
+}
+
+// sized puts bytes and a time beside the rows.
+func (s *Service) sized(ctx context.Context, v Preview, size Size) (Preview, error) {
+	y, err := s.Overview.Yardstick(ctx, v.Spec.Project, v.Spec.Kind)
+	if err == nil {
+		v.measure(size, y)
 	}
-	v.measure(size, y)
-	return v, nil
+	return v, err
 }
 
 // What there is to go by where nothing was exported yet: how much larger lines
@@ -100,7 +110,6 @@ var (
 	rawPerSecond = 60e6
 )
 
-// measure puts bytes and a time beside the rows.
 func (v *Preview) measure(size Size, y Yardstick) {
 	rows := float64(size.Rows)
 	raw := float64(size.Stored) * growth[v.Spec.Kind]
@@ -116,6 +125,9 @@ func (v *Preview) measure(size Size, y Yardstick) {
 	v.Least = time.Duration(seconds / 2 * float64(time.Second)).Round(time.Second)
 	v.Most = time.Duration((3*seconds + 5) * float64(time.Second)).Round(time.Second)
 }
+
+// errTurn is for who waited in vain until another count of the project was over.
+var errTurn = errors.New("another count takes its time")
 
 // previews keeps what was counted, and lets one count a project at a time.
 type previews struct {
@@ -142,7 +154,7 @@ func newPreviews(now func() time.Time) *previews {
 
 // get returns what is kept for a spec, else what count says when the project's
 // turn has come.
-func (c *previews) get(ctx context.Context, spec Spec, count func(context.Context) (Preview, error)) (Preview, error) {
+func (c *previews) get(ctx context.Context, spec Spec, count func() (Preview, error)) (Preview, error) {
 	key := previewKey{project: spec.Project, kind: spec.Kind}
 	if spec.From != nil {
 		key.from = *spec.From
@@ -156,12 +168,12 @@ func (c *previews) get(ctx context.Context, spec Spec, count func(context.Contex
 		case found:
 			return v, nil
 		case turn == nil:
-			return c.count(ctx, key, count)
+			return c.count(key, count)
 		}
 		select {
 		case <-turn:
 		case <-ctx.Done():
-			return Preview{}, ctx.Err()
+			return Preview{}, errTurn
 		}
 	}
 }
@@ -180,7 +192,7 @@ func (c *previews) take(key previewKey) (v Preview, turn chan struct{}, found bo
 	return Preview{}, nil, false
 }
 
-func (c *previews) count(ctx context.Context, key previewKey, count func(context.Context) (Preview, error)) (v Preview, err error) {
+func (c *previews) count(key previewKey, count func() (Preview, error)) (v Preview, err error) {
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -193,5 +205,5 @@ func (c *previews) count(ctx context.Context, key previewKey, count func(context
 		close(c.busy[key.project])
 		delete(c.busy, key.project)
 	}()
-	return count(ctx)
+	return count()
 }
