@@ -31,7 +31,7 @@ func (o oneJob) Get(context.Context, string) (Job, error) { return o.job, nil }
 // journal keeps what is recorded.
 type journal struct {
 	Journal
-	mu sync.Mutex
+	mu      sync.Mutex
 	entries []AuditEntry
 }
 
