@@ -51,7 +51,9 @@ type service struct {
 	t   *testing.T
 	env []string
 	url string
-	api *process
+	// base is the path of PUBLIC_URL.
+	base string
+	api  *process
 }
 
 // start brings up an API and n workers.
@@ -224,7 +226,9 @@ func (s *service) call(method, path, key, body string, header ...string) answer 
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer{res.StatusCode, res.Header, b}
+	a := answer{res.StatusCode, res.Header, b}
+	s.conforms(req, a)
+	return a
 }
 
 // job is the part of the API's job that the tests look at.
