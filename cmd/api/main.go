@@ -63,7 +63,11 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Optional: map[string]telemetry.Check{"source": source.Ping, "roles": roles.Ping, "queue": q.Ping, "bucket": files.Ping},
 		Log:      log,
 	}
-	handler := api.New(api.Config{Service: service, Auth: auth.New(source), PublicURL: cfg.PublicURL, Probes: probes, Log: log})
+	people := auth.New(auth.Config{
+		Keys: source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
+		Audience: cfg.OIDCAudience, Log: log,
+	})
+	handler := api.New(api.Config{Service: service, Auth: people, PublicURL: cfg.PublicURL, Probes: probes, Log: log})
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { boot.MigrateSoon(ctx, st, cfg, log); return nil })
