@@ -42,8 +42,12 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
+	people := auth.New(auth.Config{
+		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
+		Audience: cfg.OIDCAudience, Log: log,
+	})
 	handler := api.New(api.Config{
-		Service: service, Auth: auth.New(p.source), PublicURL: cfg.PublicURL, Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Service: service, Auth: people, PublicURL: cfg.PublicURL, Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
 	})
 
 	g, ctx := errgroup.WithContext(ctx)

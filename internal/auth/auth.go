@@ -1,11 +1,16 @@
-// Package auth turns the credentials of a request into a jobs.Principal: today
-// the platform's API keys.
+// Package auth turns the credentials of a request into a jobs.Principal: an API
+// key of the platform, a token of the OpenID provider, or a browser's session.
 package auth
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
+	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -15,26 +20,104 @@ type Keys interface {
 	KeyEmail(ctx context.Context, key string) (string, error)
 }
 
+// Config is what New needs. Without an Issuer there are API keys only, and the
+// rest of the fields is not looked at.
+type Config struct {
+	Keys         Keys
+	Issuer       string // the provider's, exactly as it names itself
+	ClientID     string
+	ClientSecret string // empty: a public client
+	Audience     string // what bearer tokens must name; empty: ClientID
+	Log          *slog.Logger
+}
+
 // Authenticator proves who sent a request.
-type Authenticator struct{ keys Keys }
+type Authenticator struct {
+	keys  Keys
+	log   *slog.Logger
+	oidc  *provider // nil: API keys only
+	infos *infos
+}
 
-// New makes an Authenticator.
-func New(k Keys) *Authenticator { return &Authenticator{k} }
+// New makes an Authenticator. It does not speak to the provider yet: one that is
+// down at start is waited for, and API keys work without it.
+func New(cfg Config) *Authenticator { return newAt(cfg, time.Now) }
 
-// maxToken is far above any key, and far below what would cost anything.
-const maxToken = 4096
+func newAt(cfg Config, now func() time.Time) *Authenticator {
+	a := &Authenticator{keys: cfg.Keys, log: cfg.Log}
+	if cfg.Issuer != "" {
+		cfg.Audience = cmp.Or(cfg.Audience, cfg.ClientID)
+		a.oidc = newProvider(cfg, now)
+		a.infos = &infos{now: now}
+	}
+	return a
+}
+
+// maxToken is far above any key and above the largest tokens with many roles,
+// and far below what would cost anything.
+const maxToken = 16 << 10
+
+// keyPrefix starts every API key that the platform makes.
+const keyPrefix = "uc_"
+
+// bearer is what a token may consist of (RFC 6750, section 2.1). What is not
+// made so is never sent on to the provider.
+var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // Authenticate returns the person behind an Authorization header, or
 // jobs.ErrUnauthenticated, or a *jobs.Unavailable.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error) {
+	email, err := a.email(ctx, header)
+	if err == nil {
+		email, err = address(email)
+	}
+	if err != nil {
+		a.refused(err)
+		return jobs.Principal{}, err
+	}
+	return jobs.Principal{Email: email}, nil
+}
+
+func (a *Authenticator) email(ctx context.Context, header http.Header) (string, error) {
 	scheme, token, ok := strings.Cut(header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
-		return jobs.Principal{}, jobs.ErrUnauthenticated
+		return "", jobs.ErrUnauthenticated
 	}
-	email, err := a.keys.KeyEmail(ctx, token)
-	if err != nil {
-		return jobs.Principal{}, err
+	switch {
+	case a.oidc == nil || strings.HasPrefix(token, keyPrefix) || !bearer.MatchString(token):
+		return a.keys.KeyEmail(ctx, token)
+	case isJWT(token):
+		return a.jwtEmail(ctx, token)
 	}
-	return jobs.Principal{Email: strings.ToLower(strings.TrimSpace(email))}, nil
+	return a.opaqueEmail(ctx, token)
+}
+
+// opaqueEmail asks the provider about a token that says nothing by itself. What
+// the provider does not know, or cannot tell now, may still be an old API key.
+func (a *Authenticator) opaqueEmail(ctx context.Context, token string) (string, error) {
+	info, err := a.infos.of(ctx, token, a.oidc.inspect)
+	if err == nil {
+		return info.verifiedEmail()
+	}
+	email, keyErr := a.keys.KeyEmail(ctx, token)
+	if errors.Is(keyErr, jobs.ErrUnauthenticated) {
+		return "", err
+	}
+	return email, keyErr
+}
+
+// refusal is an ErrUnauthenticated with a reason for operators, which holds
+// nothing of the credentials.
+type refusal string
+
+func (r refusal) Error() string { return jobs.ErrUnauthenticated.Error() + ": " + string(r) }
+func (refusal) Unwrap() error   { return jobs.ErrUnauthenticated }
+
+// refused tells operators why credentials were refused, where a reason is known.
+func (a *Authenticator) refused(err error) {
+	var r refusal
+	if errors.As(err, &r) {
+		a.log.Info("credentials refused", "reason", string(r))
+	}
 }

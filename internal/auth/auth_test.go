@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func (k keys) KeyEmail(_ context.Context, key string) (string, error) {
 }
 
 func TestAuthenticate(t *testing.T) {
-	a := auth.New(keys{"uc_1": " Owner@Example.EDU ", "": "empty@example.edu"})
+	a := auth.New(auth.Config{Keys: keys{"uc_1": " Owner@Example.EDU ", "": "empty@example.edu"}, Log: slog.New(slog.DiscardHandler)})
 	for header, want := range map[string]string{
 		"Bearer uc_1":                        "owner@example.edu",
 		"bearer  uc_1 ":                      "owner@example.edu",
