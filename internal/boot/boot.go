@@ -18,6 +18,7 @@ import (
 
 	"github.com/bulkexport/bulkexport/internal/bucket"
 	"github.com/bulkexport/bulkexport/internal/config"
+	"github.com/bulkexport/bulkexport/internal/jobs"
 	"github.com/bulkexport/bulkexport/internal/store"
 	"github.com/bulkexport/bulkexport/internal/telemetry"
 )
@@ -181,10 +182,31 @@ func Listen(ctx context.Context, addr string, h http.Handler, grace time.Duratio
 
 // OpenBucket opens the bucket of the exports.
 func OpenBucket(cfg config.Config) (*bucket.Bucket, error) {
-	return bucket.Open(bucket.Config{
+	b, err := bucket.Open(bucket.Config{
 		Endpoint: cfg.S3Endpoint, PublicEndpoint: cfg.S3PublicEndpoint, Region: cfg.S3Region, PathStyle: cfg.S3Addressing == "path",
 		AccessKeyID: cfg.S3AccessKeyID, SecretKey: cfg.S3SecretAccessKey, Bucket: cfg.S3Bucket,
 	})
+	if err != nil {
+		return nil, fmt.Errorf("S3_%w", err)
+	}
+	return b, nil
+}
+
+// OpenOriginals opens the bucket of the documents' own files; nil if there is
+// none. It returns the port: a nil pointer in it would not be nil.
+func OpenOriginals(cfg config.Config) (jobs.Files, error) {
+	if cfg.S3SourceBucket == "" {
+		return nil, nil
+	}
+	b, err := bucket.Open(bucket.Config{
+		Endpoint: cfg.S3SourceEndpoint, PublicEndpoint: cfg.S3SourcePublicEndpoint, Region: cfg.S3SourceRegion,
+		PathStyle:   cfg.S3SourceAddressing == "path",
+		AccessKeyID: cfg.S3SourceAccessKeyID, SecretKey: cfg.S3SourceSecretAccessKey, Bucket: cfg.S3SourceBucket,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("S3_SOURCE_%w", err)
+	}
+	return b, nil
 }
 
 // storeRetry is the pause between self-tests of the store until one succeeds.

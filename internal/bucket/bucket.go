@@ -40,19 +40,22 @@ type Bucket struct {
 	public *minio.Client // signs for the address that browsers use
 }
 
+var _ jobs.Files = (*Bucket)(nil)
+
 // contentType of every export.
 const contentType = "application/gzip"
 
-// Open makes a Bucket. It does not connect yet.
+// Open makes a Bucket. It does not connect yet. An error begins with the setting
+// that is wrong, without what its name begins with.
 func Open(cfg Config) (*Bucket, error) {
 	private, err := client(cfg, cfg.Endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("S3_ENDPOINT: %w", err)
+		return nil, fmt.Errorf("ENDPOINT: %w", err)
 	}
 	public := private
 	if cfg.PublicEndpoint != "" && cfg.PublicEndpoint != cfg.Endpoint {
 		if public, err = client(cfg, cfg.PublicEndpoint); err != nil {
-			return nil, fmt.Errorf("S3_PUBLIC_ENDPOINT: %w", err)
+			return nil, fmt.Errorf("PUBLIC_ENDPOINT: %w", err)
 		}
 	}
 	return &Bucket{cfg: cfg, core: &minio.Core{Client: private}, public: public}, nil
@@ -175,7 +178,7 @@ func (b *Bucket) Discard(ctx context.Context, u jobs.Upload) error {
 	return nil
 }
 
-// Presign implements jobs.Links. The type is the one that the object was put with.
+// Presign implements jobs.Files. The type is the one that the object was put with.
 func (b *Bucket) Presign(ctx context.Context, key, filename string, ttl time.Duration) (jobs.Link, error) {
 	expires := time.Now().Add(ttl)
 	u, err := b.public.PresignedGetObject(ctx, b.cfg.Bucket, key, ttl, url.Values{

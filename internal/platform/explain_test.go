@@ -183,11 +183,21 @@ func TestStatementsAreBounded(t *testing.T) {
 func statements(t *testing.T, s *Source, spec jobs.Spec, sparse bool) {
 	t.Helper()
 	for _, project := range []string{"dense", "sparse", "nobody's"} {
-		spec.Project = project
-		plan := explain(t, s, tables[spec.Kind].planSQL(), project, spec.From, spec.To)
-		if got := plan.work(); got > tableRows {
-			t.Errorf("%s plan of %s: a step looks at %.0f rows\n%s", spec.Kind, project, got, outline(plan, ""))
+		args := []any{project, spec.From, spec.To}
+		for name, plan := range map[string]node{
+			"plan":    explain(t, s, tables[spec.Kind].planSQL(), args...),
+			"measure": explain(t, s, tables[spec.Kind].measureSQL(), args...),
+			"spread":  explain(t, s, tables[spec.Kind].spreadSQL(), append(args, []float64{0, 0.5, 1})...),
+		} {
+			if got := plan.work(); got > tableRows {
+				t.Errorf("%s %s of %s: a step looks at %.0f rows\n%s", spec.Kind, name, project, got, outline(plan, ""))
+			}
 		}
+	}
+	one := jobs.Window{After: 9000, To: 9001, Rows: 1}
+	plan := explain(t, s, tables[spec.Kind].in(one).sampleSQL(), "dense", spec.From, spec.To, one.After, one.To, sampleText, sampleLarge, sampleStored)
+	if got, pages := plan.work(), plan.Hit+plan.Read; got > 1 || pages > 45 {
+		t.Errorf("%s sample: a step looks at %.0f rows, %d pages\n%s", spec.Kind, got, pages, outline(plan, ""))
 	}
 	spec.Project = "dense"
 	bounded(t, s, spec, jobs.Window{After: 9000, To: 9020, Rows: 20}, 20)

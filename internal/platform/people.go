@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -39,7 +40,7 @@ func (r *Roles) Close() error { return r.rdb.Close() }
 // Ping reports whether the platform's Redis answers.
 func (r *Roles) Ping(ctx context.Context) error { return r.rdb.Ping(ctx).Err() }
 
-// Role implements jobs.Roles. E-mails compare without regard to case.
+// Role implements jobs.Roles.
 func (r *Roles) Role(ctx context.Context, project, email string) (jobs.Role, error) {
 	value, err := r.rdb.HGet(ctx, rolesKey, project).Bytes()
 	if errors.Is(err, redis.Nil) {
@@ -51,34 +52,52 @@ func (r *Roles) Role(ctx context.Context, project, email string) (jobs.Role, err
 	return roleIn(value, email)
 }
 
-// roleIn looks an e-mail up in the JSON of one project.
+// roleIn looks an e-mail up in the JSON of one project. What cannot be read
+// gives nobody a role, aloud.
 func roleIn(value []byte, email string) (jobs.Role, error) {
-	var course struct {
-		Owner  string   `json:"course_owner"`
-		Admins []string `json:"course_admins"`
+	var course map[string]json.RawMessage // a struct would take keys in any case
+	var owner string
+	var admins []string
+	err := json.Unmarshal(value, &course)
+	for key, into := range map[string]any{"course_owner": &owner, "course_admins": &admins} {
+		if v, ok := course[key]; ok && err == nil {
+			err = json.Unmarshal(v, into)
+		}
 	}
-	if err := json.Unmarshal(value, &course); err != nil {
-		// Fails closed, and aloud: nobody's role can be read from this.
-		return jobs.RoleNone, errors.New("the platform's role entry of a project is not valid JSON")
+	if err != nil {
+		return jobs.RoleNone, errors.New("the platform's role entry of a project is not what it should be")
 	}
-	is := func(other string) bool { return email != "" && strings.EqualFold(strings.TrimSpace(other), email) }
+	role := roleOf(email, owner, admins)
+	// The platform closes a frozen project to its own people, too.
+	if role != jobs.RoleNone && string(course["is_frozen"]) == "true" {
+		return jobs.RoleNone, jobs.ErrFrozen
+	}
+	return role, nil
+}
+
+// roleOf compares in lower case, as the platform does: Unicode's folding would
+// take other letters for the same.
+func roleOf(email, owner string, admins []string) jobs.Role {
+	email = strings.ToLower(email)
+	is := func(other string) bool { return email != "" && strings.ToLower(strings.TrimSpace(other)) == email }
 	switch {
-	case is(course.Owner):
-		return jobs.RoleOwner, nil
-	case slices.ContainsFunc(course.Admins, is):
-		return jobs.RoleAdmin, nil
+	case is(owner):
+		return jobs.RoleOwner
+	case slices.ContainsFunc(admins, is):
+		return jobs.RoleAdmin
 	}
-	return jobs.RoleNone, nil
+	return jobs.RoleNone
 }
 
 // KeyEmail returns the e-mail that an active API key of the platform belongs
 // to, or jobs.ErrUnauthenticated.
 func (s *Source) KeyEmail(ctx context.Context, key string) (string, error) {
+	if !utf8.ValidString(key) || strings.ContainsRune(key, 0) {
+		return "", jobs.ErrUnauthenticated // nor would the server take it
+	}
 	var stored string
 	var email *string
-	err := s.read(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `select key, email from api_keys where key = $1 and is_active`, key).Scan(&stored, &email)
-	})
+	err := s.lookUp(ctx, `select key, email from api_keys where key = $1 and is_active`, []any{key}, &stored, &email)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", jobs.ErrUnauthenticated

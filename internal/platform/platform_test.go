@@ -147,7 +147,7 @@ func TestEstimate(t *testing.T) {
 	s, w := openSource(t)
 	spec := jobs.Spec{Project: demodata.DemoProject, Kind: jobs.Conversations}
 	if size, ok := s.Estimate(t.Context(), spec); ok {
-		t.Errorf("an estimate of %d without statistics", size)
+		t.Errorf("an estimate of %+v without statistics", size)
 	}
 	if _, err := demodata.Fill(t.Context(), w.Admin(t), demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 2000}}); err != nil {
 		t.Fatal(err)
@@ -157,8 +157,9 @@ func TestEstimate(t *testing.T) {
 		t.Fatal(err)
 	}
 	size, ok := s.Estimate(t.Context(), spec)
-	if ratio := float64(size) / float64(p.Stored); !ok || ratio < 0.5 || ratio > 2 {
-		t.Errorf("estimated %d (%v), stored %d", size, ok, p.Stored)
+	stored, rows := float64(size.Stored)/float64(p.Stored), float64(size.Rows)/float64(p.Rows)
+	if !ok || stored < 0.5 || stored > 2 || rows < 0.8 || rows > 1.25 {
+		t.Errorf("estimated %+v (%v); %d rows, %d bytes", size, ok, p.Rows, p.Stored)
 	}
 }
 
@@ -184,7 +185,7 @@ func TestKeyEmail(t *testing.T) {
 	exec(t, w, `insert into api_keys (user_id, key, is_active, email) values ('nomail', 'uc_nomail', true, null)`)
 	for key, want := range map[string]string{
 		demodata.OwnerKey: demodata.OwnerEmail, demodata.AdminKey: demodata.AdminEmail,
-		demodata.InactiveKey: "", "uc_nomail": "", "uc_": "", "' or true --": "",
+		demodata.InactiveKey: "", "uc_nomail": "", "uc_": "", "' or true --": "", "": "", "uc_\xff": "", "uc_\x00": "",
 	} {
 		got, err := s.KeyEmail(t.Context(), key)
 		if got != want || (err == nil) != (want != "") || (err != nil && !errors.Is(err, jobs.ErrUnauthenticated)) {
@@ -193,36 +194,88 @@ func TestKeyEmail(t *testing.T) {
 	}
 }
 
-func TestRoles(t *testing.T) {
+func openRoles(t *testing.T, entries map[string]string) *platform.Roles {
+	t.Helper()
 	w := testenv.New(t)
 	r, err := platform.OpenRoles(w.PlatformRedisURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = r.Close() }()
-	for field, value := range map[string]string{
-		"mixed":  `{"course_owner":" Owner@Example.EDU ","course_admins":["A@b.c",""]}`,
-		"nobody": `{"course_owner":"","course_admins":null}`,
-		"broken": `{"course_owner":`,
-	} {
+	t.Cleanup(func() { _ = r.Close() })
+	for field, value := range entries {
 		if err := w.Roles(t).HSet(t.Context(), "course_metadatas", field, value).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return r
+}
+
+func TestRoles(t *testing.T) {
+	r := openRoles(t, map[string]string{
+		"mixed":    `{"course_owner":" Owner@Example.EDU ","course_admins":["A@b.c",""," second@B.c\t"]}`,
+		"nobody":   `{"course_owner":"","course_admins":null}`,
+		"null":     `{"course_owner":null,"course_admins":[null]}`,
+		"alone":    `{"course_owner":"owner@example.edu"}`,
+		"no owner": `{"course_admins":["owner@example.edu"]}`,
+		"nothing":  `null`,
+		"shouted":  `{"COURSE_OWNER":"owner@example.edu","Course_Admins":["a@b.c"]}`,
+		"folded":   `{"course_owner":"o\u017fter@example.edu"}`, // a long s
+	})
 	for _, c := range []struct {
 		project, email string
 		want           jobs.Role
 	}{
 		{"mixed", "owner@example.edu", jobs.RoleOwner}, {"mixed", "a@B.C", jobs.RoleAdmin}, {"mixed", "x@b.c", jobs.RoleNone},
-		{"mixed", "", jobs.RoleNone}, {"nobody", "", jobs.RoleNone}, {"Mixed", "owner@example.edu", jobs.RoleNone},
-		{"no such project", "owner@example.edu", jobs.RoleNone},
+		{"mixed", "second@b.c", jobs.RoleAdmin}, {"mixed", "", jobs.RoleNone}, {"nobody", "", jobs.RoleNone}, {"null", "", jobs.RoleNone},
+		{"alone", "owner@example.edu", jobs.RoleOwner}, {"no owner", "owner@example.edu", jobs.RoleAdmin},
+		{"nothing", "owner@example.edu", jobs.RoleNone}, {"Mixed", "owner@example.edu", jobs.RoleNone},
+		{"shouted", "owner@example.edu", jobs.RoleNone}, {"shouted", "a@b.c", jobs.RoleNone}, {"folded", "oster@example.edu", jobs.RoleNone},
+		{"no such project", "owner@example.edu", jobs.RoleNone}, {demodata.DemoProject, demodata.AdminEmail, jobs.RoleAdmin},
 	} {
 		if got, err := r.Role(t.Context(), c.project, c.email); got != c.want || err != nil {
 			t.Errorf("%q in %q: %v, %v; want %v", c.email, c.project, got, err, c.want)
 		}
 	}
-	if role, err := r.Role(t.Context(), "broken", "owner@example.edu"); err == nil || role.MayExport() {
-		t.Errorf("a broken entry gives %v, %v", role, err)
+}
+
+// Nobody has a role in an entry that cannot be read, and that is no "not found".
+func TestUnreadableRoles(t *testing.T) {
+	broken := map[string]string{
+		"broken": `{"course_owner":`, "a number": `{"course_owner":7,"course_admins":["owner@example.edu"]}`,
+		"a list": `{"course_owner":["owner@example.edu"]}`, "text for a list": `{"course_owner":"owner@example.edu","course_admins":"owner@example.edu"}`,
+		"a number in the list": `{"course_owner":"owner@example.edu","course_admins":[1]}`, "an array": `["owner@example.edu"]`, "empty": ``,
+	}
+	r := openRoles(t, broken)
+	for project := range broken {
+		role, err := r.Role(t.Context(), project, "owner@example.edu")
+		if err == nil || errors.Is(err, jobs.ErrNotFound) || role.MayExport() {
+			t.Errorf("%s gives %v, %v", project, role, err)
+		}
+	}
+}
+
+// A frozen project is closed to its own people; to others it still does not exist.
+func TestFrozen(t *testing.T) {
+	const people = `"course_owner":"Owner@example.edu","course_admins":["admin@example.edu"]`
+	r := openRoles(t, map[string]string{
+		"true": `{` + people + `,"is_frozen": true }`, "false": `{` + people + `,"is_frozen":false}`, "null": `{` + people + `,"is_frozen":null}`,
+		"text": `{` + people + `,"is_frozen":"true"}`, "one": `{` + people + `,"is_frozen":1}`, "object": `{` + people + `,"is_frozen":{"true":true}}`,
+		"absent": `{` + people + `}`, "shouted": `{` + people + `,"is_frozen":true,"IS_FROZEN":false}`,
+	})
+	frozen := map[string]bool{"true": true, "shouted": true}
+	for _, project := range []string{"true", "false", "null", "text", "one", "object", "absent", "shouted"} {
+		for _, email := range []string{"owner@example.edu", "admin@example.edu"} {
+			role, err := r.Role(t.Context(), project, email)
+			if frozen[project] != errors.Is(err, jobs.ErrFrozen) || role.MayExport() == frozen[project] {
+				t.Errorf("is_frozen is %s: %s has %v, %v", project, email, role, err)
+			}
+		}
+		if role, err := r.Role(t.Context(), project, "stranger@example.edu"); role != jobs.RoleNone || err != nil {
+			t.Errorf("is_frozen is %s: a stranger has %v, %v", project, role, err)
+		}
+	}
+	if _, err := r.Role(t.Context(), demodata.LibraryProject, "librarian@example.org"); !errors.Is(err, jobs.ErrFrozen) {
+		t.Errorf("the frozen project of the demo data: %v", err)
 	}
 }
 

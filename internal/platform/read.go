@@ -2,8 +2,6 @@ package platform
 
 import (
 	"context"
-	"encoding/json"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -87,37 +85,4 @@ func (w *windows) end() (list []jobs.Window, rows, stored, highest int64) {
 		w.close()
 	}
 	return w.list, w.rows, w.stored, w.cur.After
-}
-
-// Estimate implements jobs.Estimator: the planner's rows times the table's
-// bytes a row.
-func (s *Source) Estimate(ctx context.Context, spec jobs.Spec) (int64, bool) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	var rows, width float64
-	err := s.read(ctx, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, tables[spec.Kind].estimateSQL()).Scan(&width); err != nil {
-			return err
-		}
-		var plan []byte
-		err := tx.QueryRow(ctx, tables[spec.Kind].explainSQL(), spec.Project, spec.From, spec.To).Scan(&plan)
-		if err != nil {
-			return err
-		}
-		rows, err = plannedRows(plan)
-		return err
-	})
-	return int64(rows * width), err == nil
-}
-
-func plannedRows(explained []byte) (float64, error) {
-	var plans []struct {
-		Plan struct {
-			Rows float64 `json:"Plan Rows"`
-		}
-	}
-	if err := json.Unmarshal(explained, &plans); err != nil || len(plans) == 0 {
-		return 0, err
-	}
-	return plans[0].Plan.Rows, nil
 }

@@ -20,9 +20,15 @@ import (
 
 // Source reads the platform's tables.
 type Source struct {
-	pool *pgxpool.Pool
-	wait time.Duration // how long one window may keep a reader waiting
+	pool    *pgxpool.Pool
+	wait    time.Duration // how long one window may keep a reader waiting
+	surveys chan struct{} // one for each that may run
 }
+
+var (
+	_ jobs.Surveyor  = (*Source)(nil)
+	_ jobs.Catalogue = (*Source)(nil)
+)
 
 // windowWait is the limit of a window. A server that needs longer for a few
 // megabytes is better asked again later.
@@ -47,7 +53,7 @@ func OpenSource(ctx context.Context, url, application string, conns int) (*Sourc
 	if err != nil {
 		return nil, fmt.Errorf("SOURCE_DATABASE_URL: %w", err)
 	}
-	return &Source{pool, windowWait}, nil
+	return &Source{pool, windowWait, make(chan struct{}, max(1, conns/2))}, nil
 }
 
 // cancelAtServer stops a statement where it runs when its context ends: a
@@ -72,6 +78,19 @@ func (s *Source) read(ctx context.Context, f func(pgx.Tx) error) error {
 		}
 		return f(tx)
 	}))
+}
+
+// lookUpLimit is how long a request waits for one small row.
+const lookUpLimit = 5 * time.Second
+
+// lookUp reads one row of small values in one round trip, because every request
+// waits for it. The statement is unnamed and a transaction by itself, so that a
+// pooler may pass it to any connection.
+func (s *Source) lookUp(ctx context.Context, sql string, args []any, into ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, lookUpLimit)
+	defer cancel()
+	args = append([]any{pgx.QueryExecModeExec}, args...)
+	return classify(s.pool.QueryRow(ctx, sql, args...).Scan(into...))
 }
 
 // classify sorts the source's errors. What it returns names no value of a row.

@@ -9,6 +9,10 @@ type table struct {
 	name  string // quoted where need be; the row is called t
 	size  string // stored bytes of a row's large value, without reading it
 	items string // in the order of jobs.Kind.Columns
+	// sample is items for a reader: all as text, long text cut to $6 characters
+	// and the large value, which is the last, to $7; one that takes more than $8
+	// bytes as stored is left where it is.
+	sample string
 	// fence lets a window's statements see nothing but its range of ids.
 	fence bool
 }
@@ -18,17 +22,36 @@ var tables = map[jobs.Kind]table{
 		name:  `"llm-convo-monitor"`,
 		size:  `pg_column_size(t.convo)`,
 		items: `t.id, t.created_at, t.convo_id, t.course_name, t.user_email, t.convo`,
+		sample: `t.id::text, ` + shownTime + `, left(t.convo_id, $6), left(t.course_name, $6), left(t.user_email, $6),
+			case when pg_column_size(t.convo) > $8 then ` + tooLarge(`t.convo`) + ` else left(t.convo::text, $7) end`,
 	},
 	jobs.Documents: {
 		name: `documents`,
 		size: `pg_column_size(t.contexts)`,
-		// The offset keeps the join a look-up by key: without statistics it would
-		// scan all groups for each document.
 		items: `t.id, t.created_at, t.course_name, t.s3_path, t.readable_filename, t.url, t.base_url,
-			(select coalesce(json_agg(g.name order by g.name collate "C"), '[]') from documents_doc_groups m,
-			 lateral (select name from doc_groups where id = m.doc_group_id offset 0) g where m.document_id = t.id),
-			t.contexts`,
+			` + groups + `, t.contexts`,
+		// Of the contexts people read the text; most of what follows are numbers.
+		sample: `t.id::text, ` + shownTime + `, left(t.course_name, $6), left(t.s3_path, $6), left(t.readable_filename, $6),
+			left(t.url, $6), left(t.base_url, $6), left(` + groups + `::text, $6),
+			case when pg_column_size(t.contexts) > $8 then ` + tooLarge(`t.contexts`) + `
+			else left(coalesce((t.contexts->0->>'text') || ' …', t.contexts::text), $7) end`,
 	},
+}
+
+// groups are the names of a document's. The offset keeps the join a look-up by
+// key: without statistics it would scan all groups for each document.
+const groups = `(select coalesce(json_agg(g.name order by g.name collate "C"), '[]') from documents_doc_groups m,
+	lateral (select name from doc_groups where id = m.doc_group_id offset 0) g where m.document_id = t.id)`
+
+// shownTime is created_at as the file has it.
+const shownTime = `case when isfinite(t.created_at) then
+	to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') ||
+	case when t.created_at at time zone 'UTC' < '0001-01-01' then ' BC' else '' end
+	else t.created_at::text end`
+
+// tooLarge stands for a value that is not shown.
+func tooLarge(column string) string {
+	return `'… (' || pg_size_pretty(pg_column_size(` + column + `)::bigint) || ' as stored)'`
 }
 
 // members is the condition for a row to belong to the export, with its values
@@ -96,6 +119,22 @@ func (t table) countSQL() string {
 // idsSQL names the rows of a window that holds one which cannot be read.
 func (t table) idsSQL() string {
 	return `select t.id from ` + t.window() + ` order by t.id`
+}
+
+// measureSQL counts the rows of an export and their stored bytes.
+func (t table) measureSQL() string {
+	return `select count(*), coalesce(sum(` + t.size + `), 0) from ` + t.name + ` t where ` + members
+}
+
+// spreadSQL names rows by where they stand among all of the export, from 0 for
+// the first to 1 for the last: in one pass, which sorts ids alone. A LIMIT
+// instead would walk the whole table for a project that has few rows.
+func (t table) spreadSQL() string {
+	return `select percentile_disc($4::float8[]) within group (order by t.id) from ` + t.name + ` t where ` + members
+}
+
+func (t table) sampleSQL() string {
+	return `select ` + t.sample + ` from ` + t.window()
 }
 
 // estimateSQL gives the table's stored bytes, TOAST included, for each row that
