@@ -1,7 +1,11 @@
 package export
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"runtime/debug"
@@ -62,4 +66,23 @@ func CollectEarly() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+}
+
+// contentType of the file.
+const contentType = "application/gzip"
+
+// emptyMember is the file of an export without rows.
+func emptyMember() ([]byte, error) {
+	var b bytes.Buffer
+	if err := gzip.NewWriter(&b).Close(); err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// crc32c is a part's checksum as S3 wants it.
+func crc32c(data []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
 }

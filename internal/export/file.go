@@ -1,20 +1,14 @@
 package export
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -433,23 +427,4 @@ func (f *file) result(filename string) jobs.Result {
 		ContextsCut: f.total.ContextsCut, Skipped: f.total.SkippedRows, SkippedRows: f.allSkipped[:min(len(f.allSkipped), jobs.SkippedShown)],
 		Deleted: f.total.Deleted, Appeared: f.total.Appeared,
 	}
-}
-
-// contentType of the file.
-const contentType = "application/gzip"
-
-// emptyMember is the file of an export without rows.
-func emptyMember() ([]byte, error) {
-	var b bytes.Buffer
-	if err := gzip.NewWriter(&b).Close(); err != nil {
-		return nil, fmt.Errorf("compress: %w", err)
-	}
-	return b.Bytes(), nil
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// crc32c is a part's checksum as S3 wants it.
-func crc32c(data []byte) string {
-	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
 }

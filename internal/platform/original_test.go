@@ -13,47 +13,50 @@ import (
 
 const uuid = "de300000-0000-4000-8000-000000000001"
 
+// paths are what documents' rows hold, and what becomes of it.
+var paths = []struct {
+	path, readable any
+	key, name      string // empty: it has none
+}{
+	{"courses/mine/" + uuid + "-lecture.pdf", "lecture.pdf", "=", "lecture.pdf"},
+	{"courses/mine/" + uuid + "-lecture.pdf", "Übung 1: Kraft/Weg.PDF", "=", "Übung 1_ Kraft_Weg.PDF"},
+	{"courses/mine/" + uuid + "-lecture.pdf", "The first lecture", "=", "lecture.pdf"},
+	{"courses/mine/" + uuid + "-lecture.pdf", "lecture.exe", "=", "lecture.pdf"},
+	{"courses/mine/" + uuid + "-lecture.pdf", nil, "=", "lecture.pdf"},
+	{"courses/mine/" + uuid + ".pdf", nil, "=", uuid + ".pdf"},
+	{"courses/mine/" + uuid + "-", nil, "=", "document"},
+	{"courses/mine/" + uuid + "-.pdf", ".pdf", "=", "document.pdf"},
+	{"courses/mine/README", "read me", "=", "README"},
+	{"courses/Курс 2024/25/" + uuid + "-данные (1).csv", "данные (1).csv", "=", "данные (1).csv"},
+	{"courses/where it was copied from/" + uuid + "-a.txt", "a.txt", "=", "a.txt"},
+	{"courses/mine/a\u202egpj.exe", nil, "=", "a_gpj.exe"},
+	{"courses/mine/a.p\u202edf", nil, "=", "a.p_df"},
+	{"courses/mine/a; filename=\"x\".html", nil, "=", "a_ filename=_x_.html"},
+	{"courses/mine/..a..", nil, "=", "a"},
+	{"courses/mine/x.pdf", strings.Repeat("é", 2000) + ".pdf", "=", strings.Repeat("é", 75) + ".pdf"},
+	{nil, "page", "", ""},
+	{"", "page", "", ""},
+	{"exports/j/n/data.jsonl.gz", nil, "", ""},
+	{"users/7/" + uuid + "-private.png", "private.png", "", ""},
+	{"/courses/mine/a.pdf", nil, "", ""},
+	{"courses", nil, "", ""},
+	{"courses/", nil, "", ""},
+	{"courses/a.pdf", nil, "", ""},
+	{"courses/mine/", nil, "", ""},
+	{"courses//a.pdf", nil, "", ""},
+	{"courses/../exports/a.pdf", nil, "", ""},
+	{"courses/mine/../../a.pdf", nil, "", ""},
+	{"courses/./a.pdf", nil, "", ""},
+	{"Courses/mine/a.pdf", nil, "", ""},
+	{"courses/mine/a\r\nb.pdf", nil, "", ""},
+	{"courses/mine/a\u0085b.pdf", nil, "", ""},
+	{"courses/mine/" + strings.Repeat("x", 1024), nil, "", ""},
+	{"s3://bucket/courses/mine/a.pdf", nil, "", ""},
+}
+
 func TestOriginal(t *testing.T) {
 	s, w := openSource(t)
-	for i, c := range []struct {
-		path, readable any
-		key, name      string // empty: it has none
-	}{
-		{"courses/mine/" + uuid + "-lecture.pdf", "lecture.pdf", "=", "lecture.pdf"},
-		{"courses/mine/" + uuid + "-lecture.pdf", "Übung 1: Kraft/Weg.PDF", "=", "Übung 1_ Kraft_Weg.PDF"},
-		{"courses/mine/" + uuid + "-lecture.pdf", "The first lecture", "=", "lecture.pdf"},
-		{"courses/mine/" + uuid + "-lecture.pdf", "lecture.exe", "=", "lecture.pdf"},
-		{"courses/mine/" + uuid + "-lecture.pdf", nil, "=", "lecture.pdf"},
-		{"courses/mine/" + uuid + ".pdf", nil, "=", uuid + ".pdf"},
-		{"courses/mine/" + uuid + "-", nil, "=", "document"},
-		{"courses/mine/" + uuid + "-.pdf", ".pdf", "=", "document.pdf"},
-		{"courses/mine/README", "read me", "=", "README"},
-		{"courses/Курс 2024/25/" + uuid + "-данные (1).csv", "данные (1).csv", "=", "данные (1).csv"},
-		{"courses/where it was copied from/" + uuid + "-a.txt", "a.txt", "=", "a.txt"},
-		{"courses/mine/a\u202egpj.exe", nil, "=", "a_gpj.exe"},
-		{"courses/mine/a.p\u202edf", nil, "=", "a.p_df"},
-		{"courses/mine/a; filename=\"x\".html", nil, "=", "a_ filename=_x_.html"},
-		{"courses/mine/..a..", nil, "=", "a"},
-		{"courses/mine/x.pdf", strings.Repeat("é", 2000) + ".pdf", "=", strings.Repeat("é", 75) + ".pdf"},
-		{nil, "page", "", ""},
-		{"", "page", "", ""},
-		{"exports/j/n/data.jsonl.gz", nil, "", ""},
-		{"users/7/" + uuid + "-private.png", "private.png", "", ""},
-		{"/courses/mine/a.pdf", nil, "", ""},
-		{"courses", nil, "", ""},
-		{"courses/", nil, "", ""},
-		{"courses/a.pdf", nil, "", ""},
-		{"courses/mine/", nil, "", ""},
-		{"courses//a.pdf", nil, "", ""},
-		{"courses/../exports/a.pdf", nil, "", ""},
-		{"courses/mine/../../a.pdf", nil, "", ""},
-		{"courses/./a.pdf", nil, "", ""},
-		{"Courses/mine/a.pdf", nil, "", ""},
-		{"courses/mine/a\r\nb.pdf", nil, "", ""},
-		{"courses/mine/a\u0085b.pdf", nil, "", ""},
-		{"courses/mine/" + strings.Repeat("x", 1024), nil, "", ""},
-		{"s3://bucket/courses/mine/a.pdf", nil, "", ""},
-	} {
+	for i, c := range paths {
 		id := int64(i + 1)
 		exec(t, w, `insert into documents (id, course_name, s3_path, readable_filename) values ($1, 'mine', $2, $3)`, id, c.path, c.readable)
 		if c.key == "=" {
