@@ -13,7 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The times of every connection: a request or a dispatch pass waits for it.
+// The times of every connection: a request or a dispatch pass waits for it. An
+// earlier deadline of the caller's counts, too.
 const (
 	dialTimeout   = time.Second
 	readTimeout   = 2 * time.Second
@@ -41,6 +42,7 @@ func Open(raw string) (redis.UniversalClient, error) {
 		return nil, bare(err)
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, readTimeout, 1, 1
+	opts.ContextTimeoutEnabled = true
 	return redis.NewClient(opts), nil
 }
 
@@ -66,6 +68,7 @@ func sentinel(raw string) (redis.UniversalClient, error) {
 	opts.Password, _ = u.User.Password()
 	opts.SentinelUsername, opts.SentinelPassword = "", sentinelPassword
 	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRetries = dialTimeout, readTimeout, 1, 1
+	opts.ContextTimeoutEnabled = true
 	anyName(opts.TLSConfig)
 	return redis.NewFailoverClient(opts), nil
 }
@@ -91,6 +94,7 @@ func cluster(raw string) (redis.UniversalClient, error) {
 		return nil, bare(err)
 	}
 	opts.DialTimeout, opts.ReadTimeout, opts.DialerRetries, opts.MaxRedirects = dialTimeout, readTimeout, 1, 3
+	opts.ContextTimeoutEnabled = true
 	opts.ClusterStateReloadInterval = clusterReload
 	anyName(opts.TLSConfig)
 	return redis.NewClusterClient(opts), nil
