@@ -46,8 +46,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
 		Audience: cfg.OIDCAudience, Log: log,
 	})
+	door := &api.Door{Auth: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler := api.New(api.Config{
-		Service: service, Auth: people, PublicURL: cfg.PublicURL, Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
+		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
 	})
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -31,10 +31,10 @@ func (s *server) registerDeliveries(project, export string) {
 
 func (s *server) registerAsset(export string, a jobs.Asset, summary string) {
 	o := op(http.MethodGet, export+"/"+string(a), "get-"+string(a), summary, http.StatusSeeOther)
-	huma.Register(s.api, s.delivery(o), func(_ context.Context, in *assetInput) (*huma.StreamResponse, error) {
+	huma.Register(s.api, s.delivery(o), func(ctx context.Context, in *assetInput) (*huma.StreamResponse, error) {
 		id, err := jobID(in.ID)
 		if err != nil {
-			return nil, s.problem(err)
+			return nil, s.problem(ctx, err)
 		}
 		return s.deliver(in.Accept, jobs.Wanted{Job: id, Asset: a})
 	})
@@ -54,6 +54,7 @@ func (s *server) delivery(o huma.Operation) huma.Operation {
 		"303": {Description: "Redirect to the link; do not send credentials there"},
 		"304": {Description: "Nothing has changed since the ETag that If-None-Match names"},
 	}
+	o.Metadata = map[string]any{lasting: s.cfg.Stream}
 	return o
 }
 
@@ -89,7 +90,7 @@ func (s *server) deliver(accept string, w jobs.Wanted) (*huma.StreamResponse, er
 			err = s.link(hc, w, asJSON)
 		}
 		if err != nil {
-			s.write(hc, s.problem(err))
+			s.write(hc, s.problem(hc.Context(), err))
 		}
 	}}, nil
 }
@@ -111,7 +112,9 @@ func (s *server) link(hc huma.Context, w jobs.Wanted, asJSON bool) error {
 
 // address answers with the address of the file at this service itself.
 func (s *server) address(hc huma.Context, w jobs.Wanted) error {
-	if err := s.cfg.Service.Check(hc.Context(), principal(hc.Context()), w); err != nil {
+	ctx, cancel := context.WithTimeout(hc.Context(), callLimit)
+	defer cancel()
+	if err := s.cfg.Service.Check(ctx, principal(ctx), w); err != nil {
 		return err
 	}
 	at := "/v1/exports/" + url.PathEscape(w.Job) + "/" + string(w.Asset)
@@ -134,8 +137,10 @@ func (s *server) send(hc huma.Context, l Link) {
 // stream sends the file itself. Range, If-Range and the other conditions are
 // the standard library's.
 func (s *server) stream(hc huma.Context, w jobs.Wanted) error {
-	o, err := s.cfg.Service.Open(hc.Context(), principal(hc.Context()), w)
-	if err != nil {
+	life := newStream(hc.Context())
+	defer life.end()
+	o, err := s.cfg.Service.Open(life, principal(life), w)
+	if err = life.begun(err); err != nil {
 		return err
 	}
 	defer func() { _ = o.Close() }() // only read
@@ -145,7 +150,9 @@ func (s *server) stream(hc huma.Context, w jobs.Wanted) error {
 	h.Set("Content-Type", o.Type)
 	h.Set("ETag", o.ETag)
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Filename}))
-	slow := &patient{ResponseWriter: out, refuse: func(status int) { s.refuseRange(hc, status) }}
+	unread(out)
+	life.idle.Reset(streamIdle)
+	slow := &patient{ResponseWriter: out, idle: life.idle, refuse: func(status int) { s.refuseRange(hc, status) }}
 	http.ServeContent(slow, r, "", o.Modified, o)
 	return nil
 }
@@ -166,13 +173,15 @@ func (s *server) refuseRange(hc huma.Context, status int) {
 	s.write(hc, fromFramework(status, message).(*Problem))
 }
 
-// streamIdle is how long a reader of a stream may take nothing.
+// streamIdle is how long a reader of a stream may take nothing, and the store
+// give nothing.
 const streamIdle = time.Minute
 
 // patient gives a reader time for as long as it goes on reading, beyond the
 // server's limit for a whole answer. Answers that are errors are refuse's.
 type patient struct {
 	http.ResponseWriter
+	idle    *time.Timer // ends the stream
 	refuse  func(status int)
 	refused bool
 }
@@ -190,6 +199,7 @@ func (p *patient) Write(b []byte) (int, error) {
 	if p.refused {
 		return len(b), nil
 	}
+	p.idle.Reset(streamIdle)
 	// A writer without deadlines has no limit to be lifted.
 	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(streamIdle))
 	return p.ResponseWriter.Write(b)

@@ -25,6 +25,7 @@ func (s *server) registerEvents(path string) {
 		},
 		"204": {Description: "The export is over, and Last-Event-ID was its last event: do not connect again"},
 	}
+	o.Metadata = map[string]any{lasting: true}
 	huma.Register(s.api, o, s.events)
 }
 
@@ -36,14 +37,18 @@ type eventsInput struct {
 func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
 	id, err := jobID(in.ID)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
-	changes, err := s.cfg.Service.Watch(ctx, principal(ctx), id)
-	if err != nil {
-		return nil, s.problem(err)
+	life := newStream(ctx)
+	changes, err := s.cfg.Service.Watch(life, principal(ctx), id)
+	if err = life.begun(err); err != nil {
+		life.end()
+		return nil, s.problem(ctx, err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer life.end()
 		_, w := humago.Unwrap(hc)
+		unread(w)
 		if err := s.tell(w, changes, in.LastEventID); err != nil {
 			s.cfg.Log.Debug("a watcher has gone", "error", err)
 		}

@@ -111,7 +111,7 @@ func (s *server) create(ctx context.Context, in *createInput) (*jobOutput, error
 		Fresh: in.Body.Fresh, AllowSkipped: in.Body.AllowSkipped, IdempotencyKey: in.IdempotencyKey,
 	})
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	status := http.StatusOK
 	if c.New {
@@ -174,7 +174,7 @@ func (s *server) purge(ctx context.Context, in *idInput) (*struct{}, error) {
 		err = s.cfg.Service.Purge(ctx, principal(ctx), id)
 	}
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	return nil, nil
 }
@@ -182,11 +182,11 @@ func (s *server) purge(ctx context.Context, in *idInput) (*struct{}, error) {
 func (s *server) one(ctx context.Context, in *idInput, status int, do func(context.Context, jobs.Principal, string) (jobs.Job, error)) (*jobOutput, error) {
 	id, err := jobID(in.ID)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	j, err := do(ctx, principal(ctx), id)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	return s.output(status, j), nil
 }

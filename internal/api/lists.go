@@ -56,12 +56,12 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	p := page{in.Project, in.Limit, in.Cursor}
 	before, err := p.after(isID)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	q := jobs.ListQuery{Project: in.Project, State: jobs.State(in.State), Before: before, Limit: in.Limit + 1}
 	found, err := s.cfg.Service.List(ctx, principal(ctx), q)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	out := &listOutput{}
 	if len(found) > in.Limit {
@@ -99,7 +99,7 @@ type auditOutput struct {
 func (s *server) audit(ctx context.Context, in *page) (*auditOutput, error) {
 	before, err := in.after(isNumber)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	q := jobs.AuditQuery{Project: in.Project, Limit: in.Limit + 1}
 	if before != "" {
@@ -107,7 +107,7 @@ func (s *server) audit(ctx context.Context, in *page) (*auditOutput, error) {
 	}
 	found, err := s.cfg.Service.Audit(ctx, principal(ctx), q)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	out := &auditOutput{}
 	if len(found) > in.Limit {
@@ -159,7 +159,7 @@ type previewOutput struct {
 func (s *server) preview(ctx context.Context, in *previewInput) (*previewOutput, error) {
 	v, err := s.cfg.Service.Preview(ctx, principal(ctx), jobs.PreviewRequest{Project: in.Project, Kind: in.Kind, From: in.From, To: in.To})
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	out := &previewOutput{CacheControl: noStore, Body: Preview{
 		Kind: string(v.Spec.Kind), From: v.Spec.From, To: v.Spec.To, Estimate: v.Estimate,
@@ -189,7 +189,7 @@ type purgedOutput struct {
 func (s *server) purgeProject(ctx context.Context, in *projectInput) (*purgedOutput, error) {
 	ids, err := s.cfg.Service.PurgeProject(ctx, principal(ctx), in.Project)
 	if err != nil {
-		return nil, s.problem(err)
+		return nil, s.problem(ctx, err)
 	}
 	out := &purgedOutput{}
 	out.Body.Purged = append([]string{}, ids...)

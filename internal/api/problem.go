@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"regexp"
@@ -83,6 +84,8 @@ func problemFor(err error) (p *Problem, unknown bool) {
 		return p, false
 	case errors.As(err, &down):
 		return problem(http.StatusServiceUnavailable, "unavailable", "Currently "+down.Dependency+" does not answer. Try again in a moment.", true), true
+	case errors.Is(err, context.DeadlineExceeded):
+		return problem(http.StatusServiceUnavailable, "unavailable", "A part of this service does not answer. Try again in a moment.", true), true
 	}
 	for _, row := range problems {
 		if errors.Is(err, row.err) {

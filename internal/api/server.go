@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -50,24 +49,21 @@ type Oversight interface {
 	PurgeProject(ctx context.Context, p jobs.Principal, project string) ([]string, error)
 }
 
-// Authenticator proves who sent a request.
-type Authenticator interface {
-	Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error)
-}
-
 // Config is what New needs.
 type Config struct {
 	Service   Service
-	Auth      Authenticator
-	PublicURL string // without a slash at the end
-	Stream    bool   // files go through this service instead of by links
+	Door      *Door
+	PublicURL string   // without a slash at the end
+	Origins   []string // whose pages may call, in lower case
+	Stream    bool     // files go through this service instead of by links
 	Probes    http.Handler
 	Log       *slog.Logger
 }
 
 type server struct {
-	cfg Config
-	api huma.API
+	cfg          Config
+	api          huma.API
+	origin, base string // of PublicURL
 }
 
 // bodyLimit is generous for a request of some lines.
@@ -86,20 +82,32 @@ func New(cfg Config) http.Handler {
 		"session": {Type: "apiKey", In: "cookie", Name: "session", Description: "The page's own sign-in"},
 	}
 	hc.RejectUnknownQueryParameters = true
-	hc.Transformers = append(hc.Transformers, instance)
-	s := &server{cfg: cfg, api: humago.New(mux, hc)}
-	s.api.UseMiddleware(s.authenticate)
+	s := &server{cfg: cfg}
+	s.origin, s.base = public(cfg.PublicURL)
+	hc.Transformers = append(hc.Transformers, s.complete)
+	s.api = humago.New(mux, hc)
+	s.api.UseMiddleware(s.deadline, s.authenticate)
 	s.routes()
 	mux.Handle("GET /healthz", cfg.Probes)
 	mux.Handle("GET /readyz", cfg.Probes)
-	return s.log(s.strict(mux))
+	return s.below(s.log(private(s.crossOrigin(s.sameSite(s.strict(mux))))))
 }
 
-// instance completes a problem with the path that was called.
-func instance(ctx huma.Context, _ string, v any) (any, error) {
-	if p, ok := v.(*Problem); ok {
-		u := ctx.URL()
-		p.Instance = u.EscapedPath()
+// tryAgain is what Retry-After tells those who had no luck, in seconds.
+const tryAgain = "10"
+
+// complete gives a problem the path that was called, and those who should try
+// again a time.
+func (s *server) complete(ctx huma.Context, _ string, v any) (any, error) {
+	p, ok := v.(*Problem)
+	if !ok {
+		return v, nil
+	}
+	u := ctx.URL()
+	p.Instance = s.base + u.EscapedPath()
+	_, w := humago.Unwrap(ctx)
+	if busy := p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable; busy && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", tryAgain)
 	}
 	return v, nil
 }
@@ -108,18 +116,15 @@ type principalKey struct{}
 
 // authenticate lets nobody pass without valid credentials.
 func (s *server) authenticate(ctx huma.Context, next func(huma.Context)) {
-	r, _ := humago.Unwrap(ctx)
-	p, err := s.cfg.Auth.Authenticate(ctx.Context(), r.Header)
+	r, w := humago.Unwrap(ctx)
+	p, err := s.cfg.Door.Enter(w, r.WithContext(ctx.Context()))
 	if err != nil {
-		pr := s.problem(err)
+		pr := s.problem(ctx.Context(), err)
 		if pr.Status == http.StatusUnauthorized {
 			ctx.SetHeader("WWW-Authenticate", `Bearer realm="bulk-export"`)
 		}
 		s.write(ctx, pr)
 		return
-	}
-	if p.Remote, _, err = net.SplitHostPort(ctx.RemoteAddr()); err != nil {
-		p.Remote = ctx.RemoteAddr()
 	}
 	next(huma.WithValue(ctx, principalKey{}, p))
 }
@@ -130,7 +135,10 @@ func principal(ctx context.Context) jobs.Principal {
 }
 
 // problem finds the answer to an error, and logs what only operators should see.
-func (s *server) problem(err error) *Problem {
+func (s *server) problem(ctx context.Context, err error) *Problem {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return problem(statusGone, "client-gone", "The client did not wait for the answer.", true)
+	}
 	p, unknown := problemFor(err)
 	if unknown {
 		s.cfg.Log.Error("request failed", "status", p.Status, "error", err)
@@ -140,7 +148,7 @@ func (s *server) problem(err error) *Problem {
 
 // write sends a problem from outside a handler.
 func (s *server) write(ctx huma.Context, p *Problem) {
-	if _, err := instance(ctx, "", p); err != nil {
+	if _, err := s.complete(ctx, "", p); err != nil {
 		s.cfg.Log.Error("problem not written", "error", err)
 	}
 	ctx.SetHeader("Content-Type", p.ContentType(""))
@@ -150,14 +158,26 @@ func (s *server) write(ctx huma.Context, p *Problem) {
 	}
 }
 
-// strict answers what no route takes with a problem too, instead of the mux's
-// plain text, and marks every answer as private.
-func (s *server) strict(mux *http.ServeMux) http.Handler {
+// private marks every answer as one person's.
+func private(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "private, no-cache")
 		w.Header().Set("Vary", "Authorization, Cookie")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// strict answers what no route takes with a problem too, instead of the mux's
+// plain text or a redirect.
+func (s *server) strict(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := fromFramework(http.StatusNotFound, "There is no such address.").(*Problem)
+		if !plain(r.URL.EscapedPath()) {
+			s.write(humago.NewContext(&huma.Operation{}, r, w), p)
+			return
+		}
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
 			mux.ServeHTTP(w, r)
@@ -165,7 +185,6 @@ func (s *server) strict(mux *http.ServeMux) http.Handler {
 		}
 		probe := &statusProbe{header: http.Header{}}
 		h.ServeHTTP(probe, r)
-		p := fromFramework(http.StatusNotFound, "There is no such address.").(*Problem)
 		if probe.status == http.StatusMethodNotAllowed {
 			p = fromFramework(probe.status, "This address takes other methods: see the Allow header.").(*Problem)
 			w.Header().Set("Allow", probe.header.Get("Allow"))

@@ -52,7 +52,7 @@ func get(t *testing.T, s service) (*http.Response, map[string]any, string) {
 	t.Helper()
 	var log bytes.Buffer
 	h := api.New(api.Config{
-		Service: s, Auth: anyone{}, PublicURL: "https://h/base",
+		Service: s, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://h/base",
 		Probes: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	rec := httptest.NewRecorder()
@@ -95,7 +95,7 @@ func TestErrors(t *testing.T) {
 			if strings.Contains(body["detail"].(string), "secret") {
 				t.Errorf("tells what is internal: %v", body)
 			}
-			if body["instance"] != "/v1/exports/"+id {
+			if body["instance"] != "/base/v1/exports/"+id {
 				t.Errorf("instance %v", body["instance"])
 			}
 			if logged := strings.Contains(log, "request failed"); logged != (c.status >= 500) {

@@ -76,12 +76,24 @@ type Config struct {
 
 // parsers are for types whose own do not take all that a person would write.
 var parsers = map[reflect.Type]env.ParserFunc{
-	reflect.TypeFor[netip.Prefix](): func(s string) (any, error) {
-		if a, err := netip.ParseAddr(s); err == nil {
-			return netip.PrefixFrom(a, a.BitLen()), nil
+	reflect.TypeFor[[]netip.Prefix](): func(s string) (any, error) { return networks(s) },
+}
+
+// networks reads addresses and networks, by comma.
+func networks(s string) (list []netip.Prefix, err error) {
+	for one := range strings.SplitSeq(s, ",") {
+		one = strings.TrimSpace(one)
+		if a, err := netip.ParseAddr(one); err == nil {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+			continue
 		}
-		return netip.ParsePrefix(s)
-	},
+		p, err := netip.ParsePrefix(one)
+		if err != nil {
+			return nil, errors.New("must be addresses or networks such as 10.0.0.1 or 10.0.0.0/8")
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // secrets may be given as files.
@@ -149,7 +161,8 @@ func (c *Config) validate() (errs []error) {
 		}
 	}
 	u, err := url.Parse(c.PublicURL)
-	need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "", "PUBLIC_URL must be a URL such as https://export.example.org")
+	need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "",
+		"PUBLIC_URL must be a URL such as https://export.example.org or https://example.org/export")
 	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
 	need(c.S3Addressing == "path" || c.S3Addressing == "virtual", "S3_ADDRESSING must be path or virtual")
 	need((c.S3AccessKeyID == "") == (c.S3SecretAccessKey == ""), "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY go together")
@@ -159,10 +172,12 @@ func (c *Config) validate() (errs []error) {
 	need((c.OIDCIssuer == "") == (c.OIDCClientID == ""), "OIDC_ISSUER and OIDC_CLIENT_ID go together")
 	need(c.SessionTTL >= time.Minute && c.SessionTTL <= 30*24*time.Hour, "SESSION_TTL must be 1m to 720h")
 	need(c.RateLimit >= 0, "RATE_LIMIT must be 0 (no limit) or more")
-	for _, o := range c.AllowedOrigins {
+	for i, o := range c.AllowedOrigins {
+		o = strings.ToLower(o) // as browsers send it
+		c.AllowedOrigins[i] = o
 		u, err := url.Parse(o)
-		need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && o == u.Scheme+"://"+u.Host,
-			"ALLOWED_ORIGINS must be origins such as https://chat.example.org, without a path")
+		need(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && o == u.Scheme+"://"+u.Host && !strings.Contains(o, "*"),
+			"ALLOWED_ORIGINS must be origins such as https://chat.example.org, without a path or a *")
 	}
 	for _, e := range c.OperatorEmails {
 		need(strings.Count(e, "@") == 1, "OPERATOR_EMAILS must be e-mail addresses")

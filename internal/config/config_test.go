@@ -72,3 +72,21 @@ func TestShowHidesSecrets(t *testing.T) {
 		t.Errorf("got\n%s", b.String())
 	}
 }
+
+func TestEdges(t *testing.T) {
+	c, err := Load(with("ALLOWED_ORIGINS=https://Chat.example.org,http://localhost:3000", "TRUSTED_PROXIES=10.0.0.1,fd00::/8"))
+	if err != nil || strings.Join(c.AllowedOrigins, " ") != "https://chat.example.org http://localhost:3000" {
+		t.Errorf("%v, %v", c.AllowedOrigins, err)
+	}
+	if len(c.TrustedProxies) != 2 || c.TrustedProxies[0].String() != "10.0.0.1/32" || c.TrustedProxies[1].String() != "fd00::/8" {
+		t.Errorf("%v", c.TrustedProxies)
+	}
+	for _, bad := range []string{
+		"ALLOWED_ORIGINS=*", "ALLOWED_ORIGINS=https://*.example.org", "ALLOWED_ORIGINS=https://h/path", "ALLOWED_ORIGINS=null",
+		"TRUSTED_PROXIES=proxy", "PUBLIC_URL=https://h/?a=b", "PUBLIC_URL=https://u:p@h", "RATE_LIMIT=-1",
+	} {
+		if _, err := Load(with(bad)); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
+}

@@ -89,8 +89,14 @@ func (s *Service) operate(ctx context.Context, p Principal, project, action stri
 	return ErrNotFound
 }
 
-// refused notes a refusal. That it could not be noted changes nothing about it.
+// noteLimit is how long the answer to somebody who is refused waits for the note.
+const noteLimit = 3 * time.Second
+
+// refused notes a refusal, also of somebody who does not wait for it. That it
+// could not be noted changes nothing about it.
 func (s *Service) refused(ctx context.Context, p Principal, project, action, job string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteLimit)
+	defer cancel()
 	e := AuditEntry{Actor: p.Email, Action: Refused, Detail: action, Project: project, Job: job, Remote: p.Remote}
 	if err := s.Journal.Record(ctx, e); err != nil {
 		s.env.Log.Error("refusal not recorded", "action", action, "error", err)

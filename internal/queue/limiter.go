@@ -44,11 +44,7 @@ func (l *Limiter) Take(ctx context.Context, who string) jobs.Allowance {
 	if l.limit.Rate == 0 || !l.mayAsk() {
 		return jobs.Allowance{OK: true}
 	}
-	// A client that leaves says nothing about Redis.
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeLimit)
-	defer cancel()
-	sum := sha256.Sum256([]byte(strings.ToLower(who)))
-	res, err := l.limiter.Allow(look, "bulkexport:"+hex.EncodeToString(sum[:]), l.limit)
+	res, err := l.ask(ctx, who)
 	l.learn(err)
 	if err != nil {
 		return jobs.Allowance{OK: true}
@@ -56,6 +52,30 @@ func (l *Limiter) Take(ctx context.Context, who string) jobs.Allowance {
 	return jobs.Allowance{
 		OK: res.Allowed > 0, Limit: l.limit.Rate, Remaining: res.Remaining,
 		Reset: res.ResetAfter, RetryAfter: max(res.RetryAfter, 0),
+	}
+}
+
+// ask looks up in Redis. Not all of the client's steps look at a context (a TLS
+// handshake does not), so nobody waits for more than the answer.
+func (l *Limiter) ask(ctx context.Context, who string) (*redis_rate.Result, error) {
+	// A client that leaves says nothing about Redis.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeLimit)
+	type answer struct {
+		res *redis_rate.Result
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer cancel()
+		sum := sha256.Sum256([]byte(strings.ToLower(who)))
+		res, err := l.limiter.Allow(ctx, "bulkexport:"+hex.EncodeToString(sum[:]), l.limit)
+		done <- answer{res, err}
+	}()
+	select {
+	case a := <-done:
+		return a.res, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 
