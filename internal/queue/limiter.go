@@ -64,6 +64,7 @@ func (l *Limiter) ask(ctx context.Context, who string) (*redis_rate.Result, erro
 		res *redis_rate.Result
 		err error
 	}
+	late := time.After(takeLimit)
 	done := make(chan answer, 1)
 	go func() {
 		defer cancel()
@@ -74,8 +75,8 @@ func (l *Limiter) ask(ctx context.Context, who string) (*redis_rate.Result, erro
 	select {
 	case a := <-done:
 		return a.res, a.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-late:
+		return nil, context.DeadlineExceeded
 	}
 }
 
