@@ -150,7 +150,6 @@ func (s *server) stream(hc huma.Context, w jobs.Wanted) error {
 	h.Set("Content-Type", o.Type)
 	h.Set("ETag", o.ETag)
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Filename}))
-	unread(out)
 	life.idle.Reset(streamIdle)
 	slow := &patient{ResponseWriter: out, idle: life.idle, refuse: func(status int) { s.refuseRange(hc, status) }}
 	http.ServeContent(slow, r, "", o.Modified, o)

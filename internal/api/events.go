@@ -48,7 +48,6 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		defer life.end()
 		_, w := humago.Unwrap(hc)
-		unread(w)
 		if err := s.tell(w, changes, in.LastEventID); err != nil {
 			s.cfg.Log.Debug("a watcher has gone", "error", err)
 		}

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,11 +55,4 @@ func (l *stream) begun(err error) error {
 		return errors.Join(err, context.Cause(l))
 	}
 	return nil
-}
-
-// unread lifts the server's limit for reading a request, which would end the
-// context of one that is answered for longer.
-func unread(w http.ResponseWriter) {
-	// A writer without deadlines has no limit to be lifted.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }

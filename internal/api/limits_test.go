@@ -205,3 +205,20 @@ func TestStreamsOutliveTheServersLimits(t *testing.T) {
 		t.Errorf("%d events of %d, %v after %s", events, len(content), lines.Err(), time.Since(began))
 	}
 }
+
+// Nor is the limit of a call that of a stream.
+func TestStreamsOutliveCalls(t *testing.T) {
+	for path, whole := range map[string]func(string) bool{
+		"/download": func(got string) bool { return got == content },
+		"/events":   func(got string) bool { return strings.Count(got, "event: job") == len(content) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEdge(func(cfg *api.Config) { cfg.Service, cfg.Stream = lasts{every: 30 * time.Second}, true })
+			began := time.Now()
+			got := body(t, e.call(http.MethodGet, export+path))
+			if took := time.Since(began); took < 5*time.Minute || !whole(got) {
+				t.Errorf("%s: %q after %s", path, got, took)
+			}
+		})
+	}
+}
