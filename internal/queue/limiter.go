@@ -44,7 +44,11 @@ func (l *Limiter) Take(ctx context.Context, who string) jobs.Allowance {
 	if l.limit.Rate == 0 || !l.mayAsk() {
 		return jobs.Allowance{OK: true}
 	}
-	res, err := l.ask(ctx, who)
+	// A client that leaves says nothing about Redis.
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeLimit)
+	defer cancel()
+	sum := sha256.Sum256([]byte(strings.ToLower(who)))
+	res, err := l.limiter.Allow(look, "bulkexport:"+hex.EncodeToString(sum[:]), l.limit)
 	l.learn(err)
 	if err != nil {
 		return jobs.Allowance{OK: true}
@@ -52,31 +56,6 @@ func (l *Limiter) Take(ctx context.Context, who string) jobs.Allowance {
 	return jobs.Allowance{
 		OK: res.Allowed > 0, Limit: l.limit.Rate, Remaining: res.Remaining,
 		Reset: res.ResetAfter, RetryAfter: max(res.RetryAfter, 0),
-	}
-}
-
-// ask looks up in Redis. Not all of the client's steps look at a context (a TLS
-// handshake does not), so nobody waits for more than the answer.
-func (l *Limiter) ask(ctx context.Context, who string) (*redis_rate.Result, error) {
-	// A client that leaves says nothing about Redis.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeLimit)
-	type answer struct {
-		res *redis_rate.Result
-		err error
-	}
-	late := time.After(takeLimit)
-	done := make(chan answer, 1)
-	go func() {
-		defer cancel()
-		sum := sha256.Sum256([]byte(strings.ToLower(who)))
-		res, err := l.limiter.Allow(ctx, "bulkexport:"+hex.EncodeToString(sum[:]), l.limit)
-		done <- answer{res, err}
-	}()
-	select {
-	case a := <-done:
-		return a.res, a.err
-	case <-late:
-		return nil, context.DeadlineExceeded
 	}
 }
 

@@ -155,7 +155,13 @@ func TestLimiterIsOpen(t *testing.T) {
 	}
 	r.fall(true)
 	fresh := limiter(t, "redis://"+r.addr, 1, io.Discard) // has no connection yet
-	for name, l := range map[string]*queue.Limiter{"silent": l, "silent at first": fresh, "away": away} {
+	limiters := map[string]*queue.Limiter{"silent": l, "silent at first": fresh, "away": away}
+	for name, url := range map[string]string{
+		"TLS": "rediss://" + r.addr, "a sentinel": "redis-sentinel://" + r.addr + "/0?master=m", "a cluster": "redis-cluster://" + r.addr,
+	} {
+		limiters["silent at first, "+name] = limiter(t, url, 1, io.Discard)
+	}
+	for name, l := range limiters {
 		for i := range 50 {
 			began := time.Now()
 			if a := l.Take(t.Context(), t.Name()); a != (jobs.Allowance{OK: true}) {
