@@ -94,6 +94,8 @@ var drivers = map[string][]string{
 	"github.com/redis/go-redis":     {"internal/redisurl", "internal/queue", "internal/platform", "internal/demodata", "internal/testenv"},
 	"github.com/klauspost/compress": {"internal/export"},
 	"github.com/danielgtaylor/huma": {"internal/api"},
+	"github.com/rs/cors":            {"internal/api"},
+	"github.com/go-redis":           {"internal/queue"},
 }
 
 // outdated are packages that have a successor in the standard library.
