@@ -65,6 +65,7 @@ func (w *World) Env(t testing.TB) []string {
 	env := []string{
 		"DATABASE_URL=" + w.DatabaseURL, "SOURCE_DATABASE_URL=" + w.SourceURL,
 		"REDIS_URL=" + w.RedisURL, "PLATFORM_REDIS_URL=" + w.PlatformRedisURL, "S3_BUCKET=" + w.Bucket,
+		"RATE_LIMIT=0", // tests ask more often than people
 	}
 	for _, name := range []string{"S3_ENDPOINT", "S3_REGION", "S3_ADDRESSING", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"} {
 		env = append(env, name+"="+Var(t, name))
