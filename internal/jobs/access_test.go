@@ -35,7 +35,10 @@ type journal struct {
 	entries []AuditEntry
 }
 
-func (j *journal) Record(_ context.Context, e AuditEntry) error {
+func (j *journal) Record(ctx context.Context, e AuditEntry) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.entries = append(j.entries, e)
@@ -139,6 +142,17 @@ func TestAuthorisesFirst(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Who hangs up early is noted all the same.
+func TestRefusalOfWhoHasGone(t *testing.T) {
+	j := &journal{}
+	s := NewService(ServicePorts{Roles: everybody{}, Journal: j}, quiet(), ServiceOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.List(ctx, Principal{Email: "a"}, ListQuery{Project: "p"}); !errors.Is(err, ErrNotFound) || len(j.entries) != 1 {
+		t.Errorf("%v, %d lines in the audit", err, len(j.entries))
 	}
 }
 
