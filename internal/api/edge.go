@@ -12,13 +12,14 @@ import (
 	"github.com/rs/cors"
 )
 
-// public takes PublicURL apart: the origin, and the path that all is below.
+// public takes PublicURL apart: the origin, as browsers send it, and the path
+// that all is below.
 func public(raw string) (origin, base string) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "", ""
 	}
-	return u.Scheme + "://" + u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
+	return strings.ToLower(u.Scheme + "://" + u.Host), strings.TrimSuffix(u.EscapedPath(), "/")
 }
 
 // below serves everything below PublicURL's path, too. Proxies pass the path
