@@ -23,14 +23,14 @@ func (s *server) registerDeliveries(project, export string) {
 	s.registerAsset(export, jobs.File, "Fetch the file: a link made at this moment, or the file itself")
 	s.registerAsset(export, jobs.Manifest, "Fetch the manifest, a Frictionless data package")
 	s.registerAsset(export, jobs.Checksums, "Fetch SHA256SUMS, for sha256sum -c")
-	o := op(http.MethodGet, project+"/documents/{document}/original", "get-original", "Fetch the original file of one document", http.StatusSeeOther)
+	o := s.op(http.MethodGet, project+"/documents/{document}/original", "get-original", "Fetch the original file of one document", http.StatusSeeOther)
 	huma.Register(s.api, s.delivery(o), func(_ context.Context, in *originalInput) (*huma.StreamResponse, error) {
 		return s.deliver(in.Accept, jobs.Wanted{Project: in.Project, Document: in.Document})
 	})
 }
 
 func (s *server) registerAsset(export string, a jobs.Asset, summary string) {
-	o := op(http.MethodGet, export+"/"+string(a), "get-"+string(a), summary, http.StatusSeeOther)
+	o := s.op(http.MethodGet, export+"/"+string(a), "get-"+string(a), summary, http.StatusSeeOther)
 	huma.Register(s.api, s.delivery(o), func(ctx context.Context, in *assetInput) (*huma.StreamResponse, error) {
 		id, err := jobID(in.ID)
 		if err != nil {
@@ -48,12 +48,10 @@ func (s *server) delivery(o huma.Operation) huma.Operation {
 	for _, t := range []string{"application/gzip", "text/plain", "application/octet-stream"} {
 		ok.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
 	}
-	o.Responses = map[string]*huma.Response{
-		"200": ok,
-		"206": {Description: "The part that Range asked for", Content: binary},
-		"303": {Description: "Redirect to the link; do not send credentials there"},
-		"304": {Description: "Nothing has changed since the ETag that If-None-Match names"},
-	}
+	o.Responses["200"] = ok
+	o.Responses["206"] = &huma.Response{Description: "The part that Range asked for", Content: binary}
+	o.Responses["303"] = &huma.Response{Description: "Redirect to the link; do not send credentials there"}
+	o.Responses["304"] = &huma.Response{Description: "Nothing has changed since the ETag that If-None-Match names"}
 	o.Metadata = map[string]any{lasting: s.cfg.Stream}
 	return o
 }

@@ -17,14 +17,12 @@ import (
 const keepAlive = 15 * time.Second
 
 func (s *server) registerEvents(path string) {
-	o := op(http.MethodGet, path, "watch-export", "Watch an export: the job again at each change, as server-sent events", http.StatusOK)
-	o.Responses = map[string]*huma.Response{
-		"200": {
-			Description: "Events named job, each with the job as data; the stream ends with the export",
-			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
-		},
-		"204": {Description: "The export is over, and Last-Event-ID was its last event: do not connect again"},
+	o := s.op(http.MethodGet, path, "watch-export", "Watch an export: the job again at each change, as server-sent events", http.StatusOK)
+	o.Responses["200"] = &huma.Response{
+		Description: "Events named job, each with the job as data; the stream ends with the export",
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}
+	o.Responses["204"] = &huma.Response{Description: "The export is over, and Last-Event-ID was its last event: do not connect again"}
 	o.Metadata = map[string]any{lasting: true}
 	huma.Register(s.api, o, s.events)
 }

@@ -17,36 +17,39 @@ const pollAfter = "2"
 
 func (s *server) routes() {
 	const project, export = "/v1/projects/{project}", "/v1/exports/{id}"
-	huma.Register(s.api, s.withJob(op(http.MethodPost, project+"/exports", "create-export", "Ask for an export", http.StatusAccepted),
+	huma.Register(s.api, s.withJob(s.op(http.MethodPost, project+"/exports", "create-export", "Ask for an export", http.StatusAccepted),
 		"200", "An identical export was joined, or the request was a repeated one"), s.create)
-	huma.Register(s.api, op(http.MethodGet, project+"/exports", "list-exports", "List a project's exports, newest first", http.StatusOK), s.list)
-	huma.Register(s.api, op(http.MethodGet, project+"/exports/preview", "preview-export", "See what an export would hold, before it is asked for", http.StatusOK), s.preview)
-	huma.Register(s.api, op(http.MethodDelete, project+"/exports", "purge-project", "Operators: end and delete all exports of a project", http.StatusOK), s.purgeProject)
-	huma.Register(s.api, op(http.MethodGet, project+"/audit", "list-audit", "See who did what in a project, newest first", http.StatusOK), s.audit)
-	huma.Register(s.api, unmodified(op(http.MethodGet, export, "get-export", "Look at an export", http.StatusOK)), s.get)
-	huma.Register(s.api, op(http.MethodPost, export+"/cancel", "cancel-export", "Stop an export, for all who wait for it", http.StatusAccepted), s.cancel)
-	huma.Register(s.api, op(http.MethodPost, export+"/extend", "extend-export", "Keep the file for another retention, four times at most", http.StatusOK), s.extend)
-	huma.Register(s.api, op(http.MethodDelete, export, "purge-export", "Delete the file; the record stays", http.StatusNoContent), s.purge)
+	huma.Register(s.api, s.op(http.MethodGet, project+"/exports", "list-exports", "List a project's exports, newest first", http.StatusOK), s.list)
+	huma.Register(s.api, s.op(http.MethodGet, project+"/exports/preview", "preview-export", "See what an export would hold, before it is asked for", http.StatusOK), s.preview)
+	huma.Register(s.api, s.op(http.MethodDelete, project+"/exports", "purge-project", "Operators: end and delete all exports of a project", http.StatusOK), s.purgeProject)
+	huma.Register(s.api, s.op(http.MethodGet, project+"/audit", "list-audit", "See who did what in a project, newest first", http.StatusOK), s.audit)
+	huma.Register(s.api, unmodified(s.op(http.MethodGet, export, "get-export", "Look at an export", http.StatusOK)), s.get)
+	huma.Register(s.api, s.op(http.MethodPost, export+"/cancel", "cancel-export", "Stop an export, for all who wait for it", http.StatusAccepted), s.cancel)
+	huma.Register(s.api, s.op(http.MethodPost, export+"/extend", "extend-export", "Keep the file for another retention, four times at most", http.StatusOK), s.extend)
+	huma.Register(s.api, s.op(http.MethodDelete, export, "purge-export", "Delete the file; the record stays", http.StatusNoContent), s.purge)
 	s.registerEvents(export + "/events")
 	s.registerDeliveries(project, export)
 }
 
-func op(method, path, id, summary string, status int) huma.Operation {
+func (s *server) op(method, path, id, summary string, status int) huma.Operation {
 	return huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: summary, DefaultStatus: status,
 		MaxBodyBytes: bodyLimit, Security: []map[string][]string{{"bearer": {}}, {"session": {}}},
+		Responses: map[string]*huma.Response{
+			"default": s.response("Every error", "application/problem+json", reflect.TypeFor[Problem](), "Problem"),
+		},
 	}
 }
 
 // withJob documents a second status that a job comes with.
 func (s *server) withJob(o huma.Operation, status, description string) huma.Operation {
-	o.Responses = map[string]*huma.Response{status: s.response(description, "application/json", reflect.TypeFor[Job](), "Job")}
+	o.Responses[status] = s.response(description, "application/json", reflect.TypeFor[Job](), "Job")
 	return o
 }
 
 // unmodified documents the answer to an If-None-Match.
 func unmodified(o huma.Operation) huma.Operation {
-	o.Responses = map[string]*huma.Response{"304": {Description: "Nothing has changed since the ETag that If-None-Match names"}}
+	o.Responses["304"] = &huma.Response{Description: "Nothing has changed since the ETag that If-None-Match names"}
 	return o
 }
 

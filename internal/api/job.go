@@ -45,17 +45,18 @@ type Progress struct {
 
 // Result describes the file.
 type Result struct {
-	Filename    string `json:"filename"`
-	Rows        int64  `json:"rows"`
-	Bytes       int64  `json:"bytes" doc:"Size of the file"`
-	BytesRaw    int64  `json:"bytes_raw" doc:"Size of its lines"`
-	SHA256      string `json:"sha256" doc:"Of the file, hexadecimal"`
-	ContextsCut int64  `json:"contexts_cut" doc:"Contexts left out beyond the 80th of an assistant message"`
-	Skipped     int64  `json:"skipped" doc:"Rows that could not be read"`
-	SkippedRows []Row  `json:"skipped_rows" doc:"The first hundred of them"`
-	Deleted     int64  `json:"deleted" doc:"Rows that were deleted while the export was running"`
-	Appeared    int64  `json:"appeared" doc:"Rows that came in among the others while it was running"`
-	DownloadURL string `json:"download_url" doc:"Permanent address; asks who you are"`
+	_           struct{} `nullable:"true"`
+	Filename    string   `json:"filename"`
+	Rows        int64    `json:"rows"`
+	Bytes       int64    `json:"bytes" doc:"Size of the file"`
+	BytesRaw    int64    `json:"bytes_raw" doc:"Size of its lines"`
+	SHA256      string   `json:"sha256" doc:"Of the file, hexadecimal"`
+	ContextsCut int64    `json:"contexts_cut" doc:"Contexts left out beyond the 80th of an assistant message"`
+	Skipped     int64    `json:"skipped" doc:"Rows that could not be read"`
+	SkippedRows []Row    `json:"skipped_rows" doc:"The first hundred of them"`
+	Deleted     int64    `json:"deleted" doc:"Rows that were deleted while the export was running"`
+	Appeared    int64    `json:"appeared" doc:"Rows that came in among the others while it was running"`
+	DownloadURL string   `json:"download_url" doc:"Permanent address; asks who you are"`
 }
 
 // Row is one that could not be read, and the class of error it met.
@@ -66,9 +67,10 @@ type Row struct {
 
 // Failure says why a job failed.
 type Failure struct {
-	Code      string `json:"code"`
-	Message   string `json:"message"`
-	Retryable bool   `json:"retryable" doc:"Whether asking for the export again may help"`
+	_         struct{} `nullable:"true"`
+	Code      string   `json:"code"`
+	Message   string   `json:"message"`
+	Retryable bool     `json:"retryable" doc:"Whether asking for the export again may help"`
 }
 
 // Attempt is one run of a job on a worker. There are several when a worker was
@@ -125,7 +127,7 @@ func (s *server) show(j jobs.Job) Job {
 		v.Attempts = append(v.Attempts, attempt(j, a))
 	}
 	if j.State == jobs.Failed && j.Failure != nil {
-		v.Error = &Failure{j.Failure.Code, j.Failure.Message, j.Failure.Retryable}
+		v.Error = &Failure{Code: j.Failure.Code, Message: j.Failure.Message, Retryable: j.Failure.Retryable}
 	}
 	return v
 }

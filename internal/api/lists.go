@@ -148,7 +148,7 @@ type Preview struct {
 	SecondsLeast *int64            `json:"seconds_least" doc:"It will hardly take less, once it has begun"`
 	SecondsMost  *int64            `json:"seconds_most" doc:"It will hardly take more"`
 	Samples      []json.RawMessage `json:"samples" doc:"Up to three rows; long values are cut"`
-	Identical    *Job              `json:"identical" doc:"The same export, already running (it would be joined) or ready to be fetched"`
+	Identical    *Job              `json:"identical,omitempty" doc:"The same export, already running (it would be joined) or ready to be fetched"`
 }
 
 type previewOutput struct {

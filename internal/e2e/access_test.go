@@ -47,7 +47,7 @@ func TestAccess(t *testing.T) {
 		"cancel without a role":          {"POST", one + "/cancel", demodata.OtherKey, "", 404},
 		"cancel what is over":            {"POST", one + "/cancel", demodata.OwnerKey, "", 409},
 		"no such address":                {"GET", "/v1/nothing", demodata.OwnerKey, "", 404},
-		"no such method":                 {"DELETE", demo, demodata.OwnerKey, "", 405},
+		"no such method":                 {"PUT", demo, demodata.OwnerKey, "", 405},
 		"a cursor of one's own making":   {"GET", demo + "?cursor=abc", demodata.OwnerKey, "", 400},
 		"a limit out of range":           {"GET", demo + "?limit=0", demodata.OwnerKey, "", 400},
 		"a state that is none":           {"GET", demo + "?state=done", demodata.OwnerKey, "", 400},

@@ -7,9 +7,11 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
@@ -61,6 +63,12 @@ func classify(err error) error {
 		return nil
 	case pgfault.Transient(err):
 		return jobs.Transient(jobs.CodeDatabase, "The service's own database did not answer.",
+			&jobs.Unavailable{Dependency: "the service's database", Err: pgfault.Bare(err)})
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42703" || pg.Code == "3F000") {
+		// The schema is not there yet, or not up to date: MigrateSoon is at it.
+		return jobs.Transient(jobs.CodeDatabase, "The service's own database is being prepared.",
 			&jobs.Unavailable{Dependency: "the service's database", Err: pgfault.Bare(err)})
 	}
 	return pgfault.Bare(err)
