@@ -56,10 +56,15 @@ func (a *Authenticator) Browser() http.Handler {
 	mux.HandleFunc("GET /logout", a.withSession(a.askLogout))
 	mux.HandleFunc("POST /logout", a.withSession(a.logout))
 	mux.HandleFunc("POST /logout/backchannel", a.backchannel)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		a.show(w, page{Status: http.StatusMethodNotAllowed, Title: "Not so", Text: "This address takes other methods.",
-			Link: a.base + "/", LinkText: "To the first page"})
-	})
+	for path, allow := range map[string]string{
+		"/login": "GET", "/login/callback": "GET", "/logout": "GET, POST", "/logout/backchannel": "POST",
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", allow)
+			a.show(w, page{Status: http.StatusMethodNotAllowed, Title: "Not so", Text: "This address takes other methods.",
+				Link: a.base + "/", LinkText: "To the first page"})
+		})
+	}
 	return mux
 }
 

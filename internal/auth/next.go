@@ -14,7 +14,7 @@ const maxNext = 2000
 // service and nothing that a browser could read otherwise, else the first page.
 func localPath(next string) string {
 	u, err := url.Parse(next)
-	if err != nil || len(next) > maxNext || u.Scheme != "" || u.Host != "" || u.User != nil {
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil {
 		return "/"
 	}
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") ||
@@ -26,7 +26,10 @@ func localPath(next string) string {
 	if s := strings.Split(u.Path, "/"); slices.Contains(s, ".") || slices.Contains(s, "..") {
 		return "/"
 	}
-	return u.RequestURI()
+	if to := u.RequestURI(); len(to) <= maxNext {
+		return to
+	}
+	return "/"
 }
 
 // misread is what browsers drop, or take for a slash.

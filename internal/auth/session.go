@@ -132,7 +132,9 @@ func (s sessionStore) DeleteCtx(ctx context.Context, id string) error {
 }
 
 // Find implements scs.Store; scs calls those with a context.
-func (s sessionStore) Find(id string) ([]byte, bool, error) { return s.FindCtx(context.Background(), id) }
+func (s sessionStore) Find(id string) ([]byte, bool, error) {
+	return s.FindCtx(context.Background(), id)
+}
 
 // Commit implements scs.Store.
 func (s sessionStore) Commit(id string, data []byte, expiry time.Time) error {
