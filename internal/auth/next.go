@@ -26,10 +26,13 @@ func localPath(next string) string {
 	if s := strings.Split(u.Path, "/"); slices.Contains(s, ".") || slices.Contains(s, "..") {
 		return "/"
 	}
-	if to := u.RequestURI(); len(to) <= maxNext {
-		return to
+	// Where next is not properly escaped this escapes it anew, and forgets which
+	// slashes were.
+	to := u.RequestURI()
+	if len(to) > maxNext || strings.HasPrefix(to, "//") {
+		return "/"
 	}
-	return "/"
+	return to
 }
 
 // misread is what browsers drop, or take for a slash.
