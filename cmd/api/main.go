@@ -44,12 +44,13 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	people := auth.New(auth.Config{
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
-		Audience: cfg.OIDCAudience, Log: log,
+		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Log: log,
 	})
 	door := &api.Door{Auth: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler := api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
 		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
 	})
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -58,6 +58,10 @@ type Config struct {
 	Stream    bool     // files go through this service instead of by links
 	Probes    http.Handler
 	Log       *slog.Logger
+	Cookie    string // the session's, by name
+
+	Browser      http.Handler // signs people in and out
+	BrowserPaths []string
 }
 
 type server struct {
@@ -79,7 +83,7 @@ func New(cfg Config) http.Handler {
 	hc.Info.Description = "Export everything that was said in a project, for its owner and admins."
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer":  {Type: "http", Scheme: "bearer", Description: "An API key of the platform, or a token of the sign-in provider"},
-		"session": {Type: "apiKey", In: "cookie", Name: "session", Description: "The page's own sign-in"},
+		"session": {Type: "apiKey", In: "cookie", Name: cfg.Cookie, Description: "The page's own sign-in"},
 	}
 	hc.RejectUnknownQueryParameters = true
 	s := &server{cfg: cfg}
@@ -88,6 +92,9 @@ func New(cfg Config) http.Handler {
 	s.api = humago.New(mux, hc)
 	s.api.UseMiddleware(s.deadline, s.authenticate)
 	s.routes()
+	for _, path := range cfg.BrowserPaths {
+		mux.Handle(path, cfg.Browser)
+	}
 	mux.Handle("GET /healthz", cfg.Probes)
 	mux.Handle("GET /readyz", cfg.Probes)
 	return s.below(s.log(private(s.crossOrigin(s.sameSite(s.strict(mux))))))

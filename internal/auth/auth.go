@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
+
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -21,22 +23,34 @@ type Keys interface {
 }
 
 // Config is what New needs. Without an Issuer there are API keys only, and the
-// rest of the fields is not looked at.
+// provider's fields and the sessions are not looked at.
 type Config struct {
-	Keys         Keys
+	Keys Keys
+	Log  *slog.Logger
+
 	Issuer       string // the provider's, exactly as it names itself
 	ClientID     string
 	ClientSecret string // empty: a public client
 	Audience     string // what bearer tokens must name; empty: ClientID
-	Log          *slog.Logger
+
+	Sessions   Sessions
+	SessionTTL time.Duration
+	PublicURL  string // without a slash at the end; may have a path
 }
 
 // Authenticator proves who sent a request.
 type Authenticator struct {
-	keys  Keys
-	log   *slog.Logger
-	oidc  *provider // nil: API keys only
-	infos *infos
+	keys Keys
+	log  *slog.Logger
+	base string // the public URL
+
+	// Without a provider these are nil.
+	oidc     *provider
+	infos    *infos
+	sessions *scs.SessionManager
+	store    Sessions
+	// sameOrigin keeps other sites' pages from signing people out.
+	sameOrigin *http.CrossOriginProtection
 }
 
 // New makes an Authenticator. It does not speak to the provider yet: one that is
@@ -44,11 +58,13 @@ type Authenticator struct {
 func New(cfg Config) *Authenticator { return newAt(cfg, time.Now) }
 
 func newAt(cfg Config, now func() time.Time) *Authenticator {
-	a := &Authenticator{keys: cfg.Keys, log: cfg.Log}
+	a := &Authenticator{keys: cfg.Keys, log: cfg.Log, base: cfg.PublicURL}
 	if cfg.Issuer != "" {
 		cfg.Audience = cmp.Or(cfg.Audience, cfg.ClientID)
 		a.oidc = newProvider(cfg, now)
 		a.infos = &infos{now: now}
+		a.sessions, a.store = newSessions(cfg), cfg.Sessions
+		a.sameOrigin = sameOrigin(cfg.PublicURL)
 	}
 	return a
 }
@@ -64,7 +80,8 @@ const keyPrefix = "uc_"
 // made so is never sent on to the provider.
 var bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// Authenticate returns the person behind an Authorization header, or
+// Authenticate returns the person behind an Authorization header or, where there
+// is none, behind the session that the cookie names; else
 // jobs.ErrUnauthenticated, or a *jobs.Unavailable.
 func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error) {
 	email, err := a.email(ctx, header)
@@ -79,6 +96,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, header http.Header) (j
 }
 
 func (a *Authenticator) email(ctx context.Context, header http.Header) (string, error) {
+	if header.Get("Authorization") == "" && a.sessions != nil {
+		return a.sessionEmail(ctx, header)
+	}
 	scheme, token, ok := strings.Cut(header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {

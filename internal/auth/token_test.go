@@ -259,6 +259,7 @@ func (g *gate) publish(keys string) { g.answerTo("/keys", http.StatusOK, `{"keys
 func (g *gate) answerTo(path string, status int, body string) {
 	g.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == path {
+			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
 			_, _ = fmt.Fprint(w, body) // the caller may have gone
 		}
