@@ -235,7 +235,9 @@ func (r *Runner) end(s *Session, result Result, err error, log *slog.Logger) {
 	if _, upload := s.snapshot(); upload != nil && (state == Failed || state == Canceled) {
 		if err := r.exporter.Discard(ctx, *upload); err != nil {
 			log.Warn("upload not removed", "error", err)
+			return
 		}
+		log.Info("upload removed", "bytes_freed", e.Progress.BytesStored)
 	}
 }
 

@@ -51,7 +51,8 @@ type SweepOptions struct {
 type Report struct {
 	Busy    bool // another sweeper is at work; nothing was done
 	Expired int
-	Deleted int // jobs whose data is gone
+	Deleted int   // jobs whose data is gone
+	Freed   int64 // bytes of their files
 	// Orphans were removed; OrphansLeft were over the limit.
 	Orphans     []Stray
 	OrphansLeft int
@@ -117,9 +118,10 @@ func (s *Sweeper) delete(ctx context.Context, o SweepOptions, r *Report) error {
 				errs = append(errs, fmt.Errorf("job %s: %w", d.Job, err))
 				continue
 			}
-			s.log.Info("data deleted", "job", d.Job)
+			s.log.Info("data deleted", "job", d.Job, "bytes_freed", d.Bytes)
 		}
 		r.Deleted++
+		r.Freed += d.Bytes
 	}
 	return errors.Join(errs...)
 }
@@ -257,7 +259,7 @@ func (r Report) log(log *slog.Logger) {
 		log.Warn("a project is gone from the platform and has exports here: worker purge -project removes them", "project", p)
 	}
 	if r.Expired+r.Deleted+len(r.Orphans)+r.Archived > 0 || r.Pruned != (Pruned{}) {
-		log.Info("swept", "expired", r.Expired, "data_deleted", r.Deleted, "orphans", len(r.Orphans),
+		log.Info("swept", "expired", r.Expired, "data_deleted", r.Deleted, "bytes_freed", r.Freed, "orphans", len(r.Orphans),
 			"job_rows", r.Jobs, "audit_lines", r.Audit, "idempotency_keys", r.Keys, "workers", r.Workers, "archived_tasks", r.Archived)
 	}
 }
@@ -268,8 +270,8 @@ func (r Report) Print(w io.Writer) error {
 		_, err := fmt.Fprintln(w, "another sweeper is at work: nothing was done")
 		return err
 	}
-	out := fmt.Sprintf("exports expired           %d\nexports' data deleted     %d\norphans removed           %d, %d left\n",
-		r.Expired, r.Deleted, len(r.Orphans), r.OrphansLeft)
+	out := fmt.Sprintf("exports expired           %d\nexports' data deleted     %d, %d bytes\norphans removed           %d, %d left\n",
+		r.Expired, r.Deleted, r.Freed, len(r.Orphans), r.OrphansLeft)
 	for _, f := range r.Orphans {
 		kind := "object"
 		if f.UploadID != "" {

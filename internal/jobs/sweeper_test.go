@@ -115,19 +115,19 @@ func strays(n int, hours int) (list []Stray) {
 }
 
 func TestSweepInOrder(t *testing.T) {
-	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}}}, owner: us}
+	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us}
 	r := a.sweep(t, SweepOptions{})
 	want := []string{"expire [a]", "discard kb", "deleted b", "absent [q]"}
 	if !slices.Equal(a.steps, want) {
 		t.Errorf("did %v, want %v", a.steps, want)
 	}
-	if r.Expired != 1 || r.Deleted != 1 || r.Jobs != 1 || r.Archived != 2 || !slices.Equal(r.Absent, []string{"q"}) {
+	if r.Expired != 1 || r.Deleted != 1 || r.Freed != 7 || r.Jobs != 1 || r.Archived != 2 || !slices.Equal(r.Absent, []string{"q"}) {
 		t.Errorf("%+v", r)
 	}
 }
 
 func TestDrySweepDoesNothing(t *testing.T) {
-	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}}}, owner: us, strays: strays(3, 30)}
+	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us, strays: strays(3, 30)}
 	r := a.sweep(t, SweepOptions{Dry: true, All: true})
 	if len(a.steps) > 0 || r.Expired != 1 || r.Deleted != 1 || len(r.Orphans) != 3 {
 		t.Errorf("did %v, says %+v", a.steps, r)
@@ -140,7 +140,7 @@ func TestDrySweepDoesNothing(t *testing.T) {
 
 // A deletion that fails is not noted, and keeps no other step.
 func TestSweepWithoutTheStore(t *testing.T) {
-	a := &attic{doomed: []Doomed{{"b", Upload{Key: "kb"}}, {"c", Upload{Key: "kc"}}}, owner: us, broken: errors.New("down")}
+	a := &attic{doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}, {"c", Upload{Key: "kc"}, 7}}, owner: us, broken: errors.New("down")}
 	r := a.sweep(t, SweepOptions{})
 	if want := []string{"discard kb", "discard kc", "absent [q]"}; !slices.Equal(a.steps, want) || r.Deleted != 0 || r.Jobs != 1 {
 		t.Errorf("did %v, says %+v", a.steps, r)

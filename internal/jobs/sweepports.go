@@ -69,6 +69,8 @@ type Archive interface {
 type Doomed struct {
 	Job string
 	Upload
+	// Bytes are those that were stored of its file.
+	Bytes int64
 }
 
 // UploadName is how a key names an upload.

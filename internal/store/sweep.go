@@ -46,13 +46,13 @@ const doomed = ` state in ('failed', 'canceled', 'expired') and upload_key is no
 
 // Doomed implements jobs.Ledger.
 func (s *Store) Doomed(ctx context.Context, n int) ([]jobs.Doomed, error) {
-	rows, err := s.pool.Query(ctx, `select id::text, upload_nonce, upload_key, coalesce(upload_id, '') from bulkexport.jobs
+	rows, err := s.pool.Query(ctx, `select id::text, upload_nonce, upload_key, coalesce(upload_id, ''), bytes_stored from bulkexport.jobs
 		where`+doomed+`order by id limit $1`, n)
 	if err != nil {
 		return nil, classify(err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (d jobs.Doomed, err error) {
-		return d, row.Scan(&d.Job, &d.Nonce, &d.Key, &d.ID)
+		return d, row.Scan(&d.Job, &d.Nonce, &d.Key, &d.ID, &d.Bytes)
 	})
 	return list, classify(err)
 }
