@@ -167,7 +167,9 @@ func (a *Authenticator) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.sessions.Remove(ctx, key)
-	if err := a.save(ctx, w); err != nil {
+	// Without a cookie: of two callbacks at once the one that fails must not
+	// take the browser back to the session of before.
+	if _, _, err := a.sessions.Commit(ctx); err != nil {
 		a.failed(w, err, begun.Next)
 		return
 	}

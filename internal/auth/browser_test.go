@@ -122,7 +122,11 @@ func TestCodeOfAnotherBrowser(t *testing.T) {
 	q := mine.Query()
 	q.Set("code", theirs.Query().Get("code"))
 	mine.RawQuery = q.Encode()
-	v.shows("their code", v.step(mine.String()), http.StatusBadRequest, "This sign-in cannot go on")
+	got := v.step(mine.String())
+	v.shows("their code", got, http.StatusBadRequest, "This sign-in cannot go on")
+	if len(got.Cookies()) != 0 {
+		t.Errorf("a sign-in that failed names a session: %s", got.Header)
+	}
 	v.is("their code", "")
 }
 

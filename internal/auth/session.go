@@ -79,7 +79,7 @@ func sameOrigin(publicURL string) *http.CrossOriginProtection {
 	p := http.NewCrossOriginProtection()
 	if u, err := url.Parse(publicURL); err == nil {
 		// What is no origin is none of a page's either.
-		_ = p.AddTrustedOrigin(u.Scheme + "://" + u.Host)
+		_ = p.AddTrustedOrigin(strings.ToLower(u.Scheme + "://" + u.Host))
 	}
 	return p
 }
