@@ -195,6 +195,11 @@ func TestCookie(t *testing.T) {
 			}
 		}
 		v.is(s.public, owner)
+		// A browser gives a cookie up only to one of the same kind.
+		out := v.do(&v.at, http.MethodPost, "/logout", nil).Cookies()
+		if len(out) != 1 || out[0].Name != c.name || out[0].Path != c.cookiePath || out[0].Secure != (c.scheme == "https") || out[0].MaxAge >= 0 {
+			t.Errorf("%s %s: signed out by %v", c.scheme, c.path, out)
+		}
 		if got := auth.Cookie(s.public); got != c.name {
 			t.Errorf("Cookie: %q", got)
 		}

@@ -162,3 +162,25 @@ func TestBackchannelWithoutKeys(t *testing.T) {
 	}
 	v.is("known", "")
 }
+
+// Who is not signed out is not told so; the provider tries again.
+func TestSignOutWithoutTheDatabase(t *testing.T) {
+	s := newSite(t, "http", "")
+	v := s.signedInAs("ann", "desk")
+	rename := func(from, to string) {
+		if _, err := s.db.Exec(t.Context(), `alter table bulkexport.`+from+` rename to `+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("sessions", "gone")
+	out := v.do(&v.at, http.MethodPost, "/logout", nil)
+	v.shows("signing out", out, http.StatusServiceUnavailable, "Not possible just now")
+	if len(out.Cookies()) != 0 {
+		t.Errorf("the browser has lost the session that goes on: %s", out.Header)
+	}
+	if got := s.tell(s.Sign(s.LogoutToken("ann", "desk"))); got.StatusCode != http.StatusServiceUnavailable {
+		t.Error(got)
+	}
+	rename("gone", "sessions")
+	v.is("still", owner)
+}

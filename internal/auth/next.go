@@ -26,6 +26,7 @@ func localPath(next string) string {
 	if s := strings.Split(u.Path, "/"); slices.Contains(s, ".") || slices.Contains(s, "..") {
 		return "/"
 	}
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, " ", "%20") // as the path is
 	// Where next is not properly escaped this escapes it anew, and forgets which
 	// slashes were.
 	to := u.RequestURI()

@@ -96,6 +96,9 @@ var drivers = map[string][]string{
 	"github.com/danielgtaylor/huma": {"internal/api"},
 	"github.com/rs/cors":            {"internal/api"},
 	"github.com/go-redis":           {"internal/queue"},
+	"github.com/coreos/go-oidc":     {"internal/auth"},
+	"golang.org/x/oauth2":           {"internal/auth"},
+	"github.com/alexedwards/scs":    {"internal/auth"},
 }
 
 // outdated are packages that have a successor in the standard library.
