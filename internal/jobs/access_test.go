@@ -14,7 +14,6 @@ import (
 // strict are ports that must not be reached.
 type (
 	strictRecords  struct{ Records }
-	strictEraser   struct{ Eraser }
 	strictOverview struct{ Overview }
 	strictFiles    struct{ Files }
 	strictSurveyor struct{ Surveyor }
@@ -119,7 +118,7 @@ func TestAuthorisesFirst(t *testing.T) {
 		} {
 			j := &journal{}
 			s := NewService(ServicePorts{
-				Records: oneJob{strictRecords{}, Job{ID: "j", Spec: Spec{Project: "p"}}}, Eraser: strictEraser{}, Overview: strictOverview{},
+				Records: oneJob{strictRecords{}, Job{ID: "j", Spec: Spec{Project: "p"}}}, Eraser: &eraser{}, Overview: strictOverview{},
 				Files: strictFiles{}, Originals: strictFiles{}, Surveyor: strictSurveyor{}, Journal: j, Roles: c.roles,
 			}, quiet(), ServiceOptions{})
 			want, lines := c.want, 0
