@@ -118,7 +118,7 @@ func (f *fetch) attempt(ctx context.Context) error {
 	}
 	body := f.c.watch(res.Body, cancel)
 	defer body.alarm.Stop()
-	err = f.copy(body)
+	err = f.copy(ctx, body)
 	var broken *brokenOff
 	if errors.As(err, &broken) {
 		return unreachable(ctx, limited, req.URL.Host, broken.error)
@@ -257,9 +257,12 @@ const copyBuffer = 256 << 10
 
 // copy takes a body until all is there. Only what the server breaks off is a
 // *brokenOff, and worth another try.
-func (f *fetch) copy(body io.Reader) error {
+func (f *fetch) copy(ctx context.Context, body io.Reader) error {
 	buf := make([]byte, copyBuffer)
 	for f.size < 0 || f.done < f.size {
+		if ctx.Err() != nil { // the body may give what it holds for a while yet
+			return context.Cause(ctx)
+		}
 		room := len(buf)
 		if f.size >= 0 {
 			room = int(min(int64(room), f.size-f.done))

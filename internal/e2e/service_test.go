@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		binaries = dir
 		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, buildFlags...)
 		var out []byte
-		out, err = exec.Command("go", append(args, "../../cmd/api", "../../cmd/worker")...).CombinedOutput()
+		out, err = exec.Command("go", append(args, "../../cmd/api", "../../cmd/worker", "../../cmd/exportctl")...).CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("build: %w\n%s", err, out)
 		}
