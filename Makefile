@@ -85,6 +85,10 @@ endif
 flood: build ## 10,000 small exports of 50 projects, half of them of one: who waits how long
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 3h -run '^TestFlood$$' ./internal/e2e -args -flood 10000 $(ARGS)
 
+.PHONY: bench-polls
+bench-polls: build ## 200 status polls a second beside an export of 1 GB: how long they wait, how much it slows
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 1h -run '^TestPolls$$' ./internal/e2e -args $(ARGS)
+
 .PHONY: mutants
 mutants: build tools ## take one protection out at a time and show that a test notices; one of them: ARGS=no-part-gap
 	$(BIN)/devstack exec -- $(BIN)/mutants $(ARGS)

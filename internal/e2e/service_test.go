@@ -54,6 +54,7 @@ type service struct {
 	// base is the path of PUBLIC_URL.
 	base string
 	api  *process
+	ran  []*process
 }
 
 // start brings up an API and n workers.
@@ -123,6 +124,7 @@ func (s *service) runPath(name, path string, extra ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.ran = append(s.ran, p)
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()
 	s.t.Cleanup(func() {
 		p.signal(syscall.SIGTERM)
