@@ -215,6 +215,16 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// What a client would like to have breaks nothing: there is JSON alone.
+func TestAnyAccept(t *testing.T) {
+	d := &delivering{job: jobs.Job{ID: id, State: jobs.Queued}}
+	for _, accept := range []string{"", "*/*", "text/html", "application/cbor", "x;,\u0322", ";q=,;", "application/json;q=0"} {
+		if res := d.call(false, export, "Accept", accept); res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%q: %d %v", accept, res.StatusCode, res.Header)
+		}
+	}
+}
+
 // A parameter that nobody knows is a mistake, and told.
 func TestUnknownParameter(t *testing.T) {
 	d := &delivering{}

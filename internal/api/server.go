@@ -89,7 +89,7 @@ func New(cfg Config) http.Handler {
 	s := &server{cfg: cfg}
 	s.origin, s.base = public(cfg.PublicURL)
 	hc.Transformers = append(hc.Transformers, s.complete)
-	s.api = humago.New(mux, hc)
+	s.api = jsonOnly{humago.New(mux, hc), hc}
 	s.api.UseMiddleware(s.deadline, s.authenticate)
 	s.routes()
 	for _, path := range cfg.BrowserPaths {
@@ -99,6 +99,19 @@ func New(cfg Config) http.Handler {
 	mux.Handle("GET /readyz", cfg.Probes)
 	return s.below(s.log(private(s.crossOrigin(s.sameSite(s.strict(mux))))))
 }
+
+// jsonOnly answers everybody in JSON. The framework's own look at Accept panics
+// at some values, and there is nothing to choose from.
+type jsonOnly struct {
+	huma.API
+	config huma.Config
+}
+
+// Negotiate implements huma.API.
+func (jsonOnly) Negotiate(string) (string, error) { return "application/json", nil }
+
+// Config is where the framework looks for its settings.
+func (j jsonOnly) Config() huma.Config { return j.config }
 
 // tryAgain is what Retry-After tells those who had no luck, in seconds.
 const tryAgain = "10"
