@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -47,14 +48,19 @@ func (anyone) Authenticate(context.Context, http.Header) (jobs.Principal, error)
 
 const id = "01a20a8d-1a86-7c95-82a4-55e769eedfa0"
 
+// handler is the API over a service.
+func handler(s api.Service, log io.Writer) http.Handler {
+	return api.New(api.Config{
+		Service: s, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://h/base",
+		Probes: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+}
+
 // get calls the API over a service and returns the answer and the log.
 func get(t *testing.T, s service) (*http.Response, map[string]any, string) {
 	t.Helper()
 	var log bytes.Buffer
-	h := api.New(api.Config{
-		Service: s, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://h/base",
-		Probes: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(&log, nil)),
-	})
+	h := handler(s, &log)
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/v1/exports/"+id, nil))
 	var body map[string]any
