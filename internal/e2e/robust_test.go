@@ -244,7 +244,10 @@ func TestRoleIsLostMeanwhile(t *testing.T) {
 		}
 	}
 	done := make(chan error, 1)
-	go func() { _, err := io.Copy(io.Discard, stream.Body); done <- err }()
+	go func() {
+		_, err := io.Copy(io.Discard, stream.Body)
+		done <- err
+	}()
 	select {
 	case <-done: // with the export, or with the role
 	case <-time.After(patience):

@@ -103,6 +103,32 @@ func declared(files map[string]string, test string) bool {
 	return false
 }
 
+// Each test and planted fault that docs/security.md names exists.
+func TestSecurityNamesWhatExists(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := sources(t)
+	tests, faults := 0, 0
+	for _, name := range names(string(page)) {
+		switch {
+		case strings.HasPrefix(name, "Test"), strings.HasPrefix(name, "Fuzz"):
+			if tests++; !declared(files, name) {
+				t.Errorf("no test %s", name)
+			}
+		case regexp.MustCompile(`^[a-z]+(-[a-z]+)+$`).MatchString(name) && name != "no-store":
+			faults++
+			if _, err := os.Stat(name + ".patch"); err != nil {
+				t.Errorf("no planted fault %s", name)
+			}
+		}
+	}
+	if tests < 40 || faults < 15 {
+		t.Errorf("only %d tests and %d planted faults are named", tests, faults)
+	}
+}
+
 // The page and the patches name each other.
 func TestInvariantsAndPlantedFaultsAgree(t *testing.T) {
 	mutants, err := load(os.DirFS("."), nil)
