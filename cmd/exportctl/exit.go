@@ -19,6 +19,7 @@ type (
 	failedError      struct{ error }
 	canceledError    struct{ error }
 	timeoutError     struct{ error }
+	goneError        struct{ error }
 	interrupted      struct{ error }
 )
 
@@ -32,6 +33,8 @@ func exitCode(err error) int {
 		return 2
 	case is[credentialsError](err):
 		return 3
+	case is[goneError](err):
+		return 4
 	case is[failedError](err):
 		return 5
 	case is[canceledError](err):
@@ -59,7 +62,7 @@ func problemCode(status int) int {
 	switch status {
 	case http.StatusUnauthorized:
 		return 3
-	case http.StatusForbidden, http.StatusNotFound:
+	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
 		return 4
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return 9
@@ -69,32 +72,33 @@ func problemCode(status int) int {
 
 // tell writes an error for a person, or for a program.
 func (a *app) tell(err error) {
-	var problem *client.Problem
-	isProblem := errors.As(err, &problem)
 	if a.json {
-		var told any = map[string]any{"title": err.Error(), "exit_code": exitCode(err)}
-		if isProblem {
-			told = problem
+		var problem *client.Problem
+		if !errors.As(err, &problem) {
+			problem = &client.Problem{Type: "about:blank", Title: err.Error()}
 		}
-		_ = json.NewEncoder(a.err).Encode(told) // there is nowhere else to say so
+		_ = json.NewEncoder(a.err).Encode(struct { // there is nowhere else to say so
+			*client.Problem
+			ExitCode int `json:"exit_code"`
+		}{problem, exitCode(err)})
 		return
 	}
 	a.say("exportctl: %v", err)
-	if isProblem {
-		for _, f := range problem.Errors {
-			a.say("  %s: %s", f.Field, f.Message)
-		}
-	}
 }
 
 // say writes a line beside the output.
 func (a *app) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.err, format+"\n", args...) // there is nowhere else to say so
+	_, _ = fmt.Fprintln(a.err, plain(fmt.Sprintf(format, args...))) // there is nowhere else to say so
+}
+
+// note says what people may like to know, and programs do not.
+func (a *app) note(text string) {
+	if !a.json {
+		a.say("%s", text)
+	}
 }
 
 // trouble tells of what is tried again.
 func (a *app) trouble(err error, pause time.Duration) {
-	if !a.json {
-		a.say("%v; trying again in %s", err, pause.Round(time.Second))
-	}
+	a.note(fmt.Sprintf("%v; trying again in %s", err, pause.Round(time.Second)))
 }

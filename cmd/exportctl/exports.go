@@ -24,6 +24,12 @@ instead, unless --fresh. Dates are as 2024-05-31 (--to includes that day) or as
 2024-05-31T08:00:00Z.`,
 		Example: "  exportctl create cs-101 conversations --from 2024-01-01 --download",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := d.check(a, download); err != nil {
+				return err
+			}
+			if wait = wait || download; w.timeout != 0 && !wait {
+				return usageError{errors.New("--timeout needs --wait")}
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -33,10 +39,10 @@ instead, unless --fresh. Dates are as 2024-05-31 (--to includes that day) or as
 			if err != nil {
 				return err
 			}
-			if !started && !a.json {
-				a.say("An export that was there already answers the request.")
+			if !started {
+				a.note("An export that was there already answers the request.")
 			}
-			if !wait && !download {
+			if !wait {
 				return a.show(j)
 			}
 			if j, err = a.wait(cmd.Context(), c, j.ID, w); err != nil || !download {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -43,6 +45,9 @@ func (a *app) downloadCommand() *cobra.Command {
 a break stays in NAME.part: the same command goes on from there, over links that
 have expired meanwhile, too. The file appears under its name when it is whole.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := d.check(a, true); err != nil {
+				return err
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -58,18 +63,31 @@ have expired meanwhile, too. The file appears under its name when it is whole.`,
 	return cmd
 }
 
+// check refuses what does not go together, before anything is asked for.
+func (d *downloading) check(a *app, download bool) error {
+	switch toStdout := d.output == "-"; {
+	case !download && *d != downloading{}:
+		return usageError{errors.New("--output, --force and --manifest need --download")}
+	case toStdout && d.manifest:
+		return usageError{errors.New("--manifest needs a file to write beside, not the standard output")}
+	case toStdout && a.shows:
+		return usageError{errors.New("the file is compressed, and nothing for a terminal: send it to a program or a file")}
+	}
+	return nil
+}
+
 // fetch downloads the file of a job.
 func (a *app) fetch(ctx context.Context, c *client.Client, j client.Job, d downloading) error {
-	t := client.Target{Path: d.path(j), Force: d.force, Note: func(text string) { a.say("%s", text) }}
+	if err := outcome(j); err != nil {
+		return err
+	}
+	t := client.Target{Path: d.path(j), Force: d.force, Note: a.note}
 	if j.Result != nil {
 		var end func()
 		t.Progress, end = a.bytesBar(j.Result.Bytes)
 		defer end()
 	}
 	if d.output == "-" {
-		if d.manifest {
-			return usageError{errors.New("--manifest needs a file to write beside, not the standard output")}
-		}
 		return a.stopped(ctx, c.Copy(ctx, j, a.out, t))
 	}
 	saved, err := c.Download(ctx, j, t)
@@ -77,14 +95,14 @@ func (a *app) fetch(ctx context.Context, c *client.Client, j client.Job, d downl
 		return a.stopped(ctx, err)
 	}
 	if d.manifest {
-		if err := besides(ctx, c, j.ID, filepath.Dir(saved.Path)); err != nil {
-			return err
+		if err := besides(ctx, c, j.ID, saved, d.force); err != nil {
+			return a.stopped(ctx, err)
 		}
 	}
 	if a.json {
 		return json.NewEncoder(a.out).Encode(saved)
 	}
-	_, err = fmt.Fprintf(a.out, "%s  %s, sha256 %s is right\n", saved.Path, humanize.IBytes(uint64(saved.Bytes)), saved.SHA256)
+	_, err = fmt.Fprintf(a.out, "%s  %s, sha256 %s is right\n", plain(saved.Path), humanize.IBytes(uint64(saved.Bytes)), saved.SHA256)
 	return err
 }
 
@@ -103,18 +121,52 @@ func (d *downloading) path(j client.Job) string {
 	return first(d.output, client.FileName(j))
 }
 
-// besides fetches the small files.
-func besides(ctx context.Context, c *client.Client, id, dir string) error {
-	for name, get := range map[string]func(context.Context, string) ([]byte, error){
-		manifestName: c.ManifestOf, checksumsName: c.ChecksumsOf,
-	} {
-		b, err := get(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			return err
-		}
+// besides fetches the small files, and compares the manifest with the file.
+func besides(ctx context.Context, c *client.Client, id string, file client.Saved, force bool) error {
+	text, err := c.ManifestOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	m, err := client.ReadManifest(text)
+	if err != nil {
+		return err
+	}
+	if m.SHA256 != file.SHA256 {
+		return &client.Mismatch{What: "the manifest that came is of another file"}
+	}
+	sums, err := c.ChecksumsOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(file.Path)
+	if err := put(filepath.Join(folder, manifestName), text, force); err != nil {
+		return err
+	}
+	return put(filepath.Join(folder, checksumsName), sums, force)
+}
+
+// put writes a small file whole or not at all, and replaces another one only if
+// it may: it could be that of another export.
+func put(path string, text []byte, force bool) error {
+	there, err := os.ReadFile(path)
+	switch {
+	case err == nil && bytes.Equal(there, text):
+		return nil
+	case err == nil && !force:
+		return fmt.Errorf("%s is there and is another file: download into another folder, or replace it with --force", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // for its owner alone
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }
@@ -155,7 +207,7 @@ nobody. The manifest is ` + manifestName + ` beside the file, unless --manifest 
 			if a.json {
 				return json.NewEncoder(a.out).Encode(map[string]any{"path": args[0], "rows": m.Rows, "bytes": m.Bytes, "sha256": m.SHA256})
 			}
-			_, err = fmt.Fprintf(a.out, "%s  %s rows, as the manifest says\n", args[0], humanize.Comma(m.Rows))
+			_, err = fmt.Fprintf(a.out, "%s  %s rows, as the manifest says\n", plain(args[0]), humanize.Comma(m.Rows))
 			return err
 		},
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	a := &app{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv,
-		asks: term.IsTerminal(int(os.Stdin.Fd())), draws: term.IsTerminal(int(os.Stderr.Fd())),
+		asks: term.IsTerminal(int(os.Stdin.Fd())), draws: term.IsTerminal(int(os.Stderr.Fd())), shows: term.IsTerminal(int(os.Stdout.Fd())),
 	}
 	code := a.run(ctx, os.Args[1:])
 	stop()
@@ -35,6 +36,7 @@ type app struct {
 	env      func(string) string
 	asks     bool // there is somebody to answer
 	draws    bool // there is somebody to watch a bar
+	shows    bool // the output is a terminal
 
 	api       string
 	tokenFile string
@@ -54,7 +56,7 @@ Exit codes:
   1    another error
   2    the command line is wrong
   3    no credentials, or none that are valid
-  4    no such export or project, or no role in it
+  4    no such export or project, or no role in it, or the file was deleted
   5    the export failed
   6    the export was canceled
   7    it was not over within --timeout
@@ -72,7 +74,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if err.Error() == "unknown flag: --token" {
+			err = errors.New("a token is never taken from an argument, which others can see: set EXPORT_API_TOKEN, or name a file with --token-file")
+		}
+		return usageError{err}
+	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.api, "api", "", "address of the API")
 	flags.StringVar(&a.tokenFile, "token-file", "", "file that holds the token")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 
@@ -20,11 +21,22 @@ func (a *app) show(j client.Job) error {
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, line := range describe(j, time.Now()) {
-		if _, err := fmt.Fprintf(w, "%s\t%s\n", line[0], line[1]); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\t%s\n", line[0], plain(line[1])); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
+}
+
+// plain takes out of a text what a terminal would obey: others chose the names
+// of projects and the words of answers.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func describe(j client.Job, now time.Time) (lines [][2]string) {
@@ -82,6 +94,9 @@ func progress(j client.Job) string {
 	if j.Progress.RowsTotal != nil {
 		text += fmt.Sprintf(": %s of %s rows", humanize.Comma(j.Progress.Rows), humanize.Comma(*j.Progress.RowsTotal))
 	}
+	if rate := int64(j.Progress.RowsPerSecond); rate > 0 {
+		text += fmt.Sprintf(", %s rows/s", humanize.Comma(rate))
+	}
 	if s := j.Progress.ETASeconds; s != nil {
 		text += fmt.Sprintf(", about %s left", time.Duration(*s)*time.Second)
 	}
@@ -100,7 +115,7 @@ func table(w io.Writer, list []client.Job) error {
 			size = humanize.IBytes(uint64(j.Result.Bytes))
 		}
 		_, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.State, j.Kind, rows, size,
-			j.CreatedAt.Local().Format("2006-01-02 15:04"), j.RequestedBy)
+			j.CreatedAt.Local().Format("2006-01-02 15:04"), plain(j.RequestedBy))
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,9 @@ func (a *app) shown(j client.Job) error {
 // wait waits for the end, and returns an error unless it is a success.
 func (a *app) wait(parent context.Context, c *client.Client, id string, w waiting) (client.Job, error) {
 	ctx := parent
+	if w.timeout < 0 {
+		return client.Job{}, usageError{errors.New("--timeout must be 0 (none) or more")}
+	}
 	if w.timeout > 0 {
 		limited, cancel := context.WithTimeout(parent, w.timeout)
 		defer cancel()
@@ -63,12 +66,23 @@ func (a *app) wait(parent context.Context, c *client.Client, id string, w waitin
 		return j, timeoutError{fmt.Errorf("the export is not over after %s, and goes on: wait for it again with exportctl wait %s", w.timeout, id)}
 	case err != nil:
 		return client.Job{}, err
-	case j.State == client.Failed:
-		return j, failedError{errors.New("the export failed")}
-	case j.State == client.Canceled:
-		return j, canceledError{errors.New("the export was canceled")}
 	}
-	return j, nil
+	return j, outcome(j)
+}
+
+// outcome says why an export has no file; it is nil if it has one.
+func outcome(j client.Job) error {
+	switch j.State {
+	case client.Succeeded:
+		return nil
+	case client.Failed:
+		return failedError{errors.New("the export failed")}
+	case client.Canceled:
+		return canceledError{errors.New("the export was canceled")}
+	case client.Expired:
+		return goneError{errors.New("the export's file was deleted: ask for a new export")}
+	}
+	return fmt.Errorf("the export is %s, and has no file yet: wait for it with exportctl wait %s", j.State, j.ID)
 }
 
 // watcher shows the progress: a bar to somebody who watches, else a line at

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bulkexport/bulkexport/internal/demodata"
@@ -24,9 +25,7 @@ type ctl struct {
 // run returns the exit code and both outputs of exportctl.
 func (c *ctl) run(args ...string) (code int, out, errs string) {
 	c.t.Helper()
-	cmd := exec.Command(filepath.Join(binaries, "exportctl"), args...)
-	cmd.Dir = c.dir
-	cmd.Env = []string{"EXPORT_API_URL=" + c.url, "EXPORT_API_TOKEN=" + c.token}
+	cmd := c.command(args...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -34,6 +33,13 @@ func (c *ctl) run(args ...string) (code int, out, errs string) {
 	}
 	c.said = append(c.said, o.String(), e.String())
 	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+func (c *ctl) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(binaries, "exportctl"), args...)
+	cmd.Dir = c.dir
+	cmd.Env = []string{"EXPORT_API_URL=" + c.url, "EXPORT_API_TOKEN=" + c.token}
+	return cmd
 }
 
 // want runs exportctl and wants an exit code.
@@ -97,14 +103,30 @@ func TestExportctl(t *testing.T) {
 	}
 	c.want(0, "download", id, "--force")
 	c.want(0, "verify", file)
+	c.another(file)
 	c.want(2, "purge", id)
 	c.want(0, "purge", id, "--yes")
-	c.want(1, "download", id, "-o", "another")
+	c.want(4, "download", id, "-o", "another")
+	c.want(4, "wait", id)
 	for _, text := range c.said {
 		if strings.Contains(text, c.token) || strings.Contains(text, "X-Amz-") {
 			t.Errorf("a secret was printed: %s", text)
 		}
 	}
+}
+
+// another exports into the folder where an export is already: its manifest and
+// checksums stay.
+func (c *ctl) another(file string) {
+	c.t.Helper()
+	create := []string{"create", demodata.DemoProject, "conversations", "--to", "2020-01-01", "--download", "--manifest", "-o", "another.gz"}
+	if _, errs := c.want(1, create...); !strings.Contains(errs, "datapackage.json is there") {
+		c.t.Errorf("says %s", errs)
+	}
+	c.want(0, "verify", file)
+	c.want(0, append(create, "--force")...)
+	c.want(8, "verify", file)
+	c.want(0, "verify", "another.gz")
 }
 
 // damage changes a byte in the middle of a file.
@@ -132,10 +154,16 @@ func TestExportctlExitCodes(t *testing.T) {
 	c.want(2, "create", demodata.DemoProject)
 	c.want(2, "nonsense")
 	c.want(2, "list", demodata.DemoProject, "--nonsense")
+	if _, errs := c.want(2, "list", demodata.DemoProject, "--token", "uc_1"); !strings.Contains(errs, "EXPORT_API_TOKEN") || strings.Contains(errs, "uc_1") {
+		t.Errorf("says %s", errs)
+	}
+	c.want(2, "create", demodata.DemoProject, "conversations", "--manifest")
+	c.want(2, "create", demodata.DemoProject, "conversations", "--download", "--manifest", "-o", "-")
+	c.want(2, "create", demodata.DemoProject, "conversations", "--timeout", "1m")
 	if _, errs := c.want(1, "create", demodata.DemoProject, "nonsense"); !strings.Contains(errs, "kind:") {
 		t.Errorf("says %s", errs)
 	}
-	if _, errs := c.want(1, "create", demodata.DemoProject, "nonsense", "--json"); !strings.Contains(errs, `"field":"kind"`) {
+	if _, errs := c.want(1, "create", demodata.DemoProject, "nonsense", "--json"); !strings.Contains(errs, `"field":"kind"`) || !strings.Contains(errs, `"exit_code":1`) {
 		t.Errorf("says %s", errs)
 	}
 	c.want(4, "get", "00000000-0000-7000-8000-000000000000")
@@ -170,7 +198,7 @@ func TestExportctlWaits(t *testing.T) {
 	}
 	c.want(0, "cancel", id)
 	c.want(6, "wait", id)
-	c.want(1, "download", id)
+	c.want(6, "download", id)
 	c.want(1, "cancel", id)
 	id = c.create(demodata.DemoProject, conversations).ID
 	_, err := c.Admin(t).Exec(t.Context(), `update bulkexport.jobs set state = 'failed', error_code = 'worker_lost',
@@ -181,4 +209,67 @@ func TestExportctlWaits(t *testing.T) {
 	if out, _ := c.want(5, "wait", id); !strings.Contains(out, "asking again may help") {
 		t.Errorf("says %s", out)
 	}
+}
+
+// Ctrl-C ends the waiting, not the export.
+func TestExportctlInterrupted(t *testing.T) {
+	t.Parallel()
+	c := &ctl{service: start(t, testenv.New(t), 0), dir: t.TempDir(), token: demodata.OwnerKey}
+	id := c.create(demodata.DemoProject, conversations).ID
+	log := &logBuffer{}
+	cmd := c.command("wait", id)
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("it waits", func() bool { return strings.Contains(log.String(), "number 1 in the queue") })
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code says it
+	if code := cmd.ProcessState.ExitCode(); code != 130 || !strings.Contains(log.String(), "exportctl wait "+id) {
+		t.Errorf("exit code %d: %s", code, log)
+	}
+	if j := c.get(id); j.State != "queued" {
+		t.Errorf("the export is %s", j.State)
+	}
+}
+
+// A name in another script, through a service that hands its files out itself,
+// and a download that an earlier run has begun.
+func TestExportctlResumes(t *testing.T) {
+	t.Parallel()
+	w := testenv.New(t)
+	if err := w.Roles(t).HSet(t.Context(), "course_metadatas", demodata.OddProject, `{"course_owner":"`+demodata.OwnerEmail+`"}`).Err(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, w, demodata.Options{Seed: 7, Conversations: demodata.Volume{Rows: 100}})
+	c := &ctl{service: start(t, w, 1, "DOWNLOADS=stream"), dir: t.TempDir(), token: demodata.OwnerKey}
+	c.want(0, "create", demodata.OddProject, "conversations", "--download", "--manifest", "-o", "f.gz")
+	out, _ := c.want(0, "list", demodata.OddProject, "--json")
+	var j job
+	if err := json.Unmarshal([]byte(out), &j); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(c.dir, "f.gz")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	note, err := json.Marshal(map[string]any{"id": j.ID, "bytes": j.Result.Bytes, "sha256": j.Result.SHA256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{".part": whole[:100], ".part.json": note} {
+		if err := os.WriteFile(path+name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := c.want(0, "download", j.ID, "-o", "f.gz", "--json"); !strings.Contains(out, `"resumed":100}`) {
+		t.Errorf("says %s", out)
+	}
+	c.want(0, "verify", "f.gz")
 }
