@@ -129,16 +129,25 @@ type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// Get implements jobs.Records.
-func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
-	j, err := get(ctx, s.pool, id)
+const attemptsSQL = `select attempt, worker, started_at, ended_at, coalesce(outcome, ''), coalesce(rows_done, 0),
+		coalesce(error_code, ''), coalesce(error_message, '')
+	from bulkexport.attempts where job_id = $1 order by attempt desc limit $2`
+
+// Get implements jobs.Records. People poll it: both statements go at once.
+func (s *Store) Get(ctx context.Context, id string) (j jobs.Job, err error) {
+	var b pgx.Batch
+	b.Queue(oneJob, id)
+	b.Queue(attemptsSQL, id, jobs.AttemptsShown)
+	r := s.pool.SendBatch(ctx, &b)
+	defer func() { err = errors.Join(err, classify(r.Close())) }()
+	rows, err := r.Query()
 	if err != nil {
 		return j, classify(err)
 	}
-	rows, err := s.pool.Query(ctx, `select attempt, worker, started_at, ended_at, coalesce(outcome, ''), coalesce(rows_done, 0),
-			coalesce(error_code, ''), coalesce(error_message, '')
-		from bulkexport.attempts where job_id = $1 order by attempt desc limit $2`, id, jobs.AttemptsShown)
-	if err != nil {
+	if j, err = collectJob(rows); err != nil {
+		return j, classify(err)
+	}
+	if rows, err = r.Query(); err != nil {
 		return j, classify(err)
 	}
 	j.Attempts, err = pgx.CollectRows(rows, pgx.RowToStructByPos[jobs.Attempt])
@@ -146,11 +155,17 @@ func (s *Store) Get(ctx context.Context, id string) (jobs.Job, error) {
 	return j, classify(err)
 }
 
+const oneJob = selectJobs + `where j.id = $1`
+
 func get(ctx context.Context, q querier, id string) (jobs.Job, error) {
-	rows, err := q.Query(ctx, selectJobs+`where j.id = $1`, id)
+	rows, err := q.Query(ctx, oneJob, id)
 	if err != nil {
 		return jobs.Job{}, err
 	}
+	return collectJob(rows)
+}
+
+func collectJob(rows pgx.Rows) (jobs.Job, error) {
 	j, err := pgx.CollectExactlyOneRow(rows, scanJob)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return jobs.Job{}, jobs.ErrNotFound
