@@ -19,13 +19,14 @@ import (
 // docs/degradation.md.
 type outage struct {
 	probe string // its name in readyz
-	// cut takes it away at once, hush lets it be silent; then back.
+	// cut takes it away at once, hush lets it be silent; then it comes back.
 	cut, open, hush, speak func()
-	// differs is what is not as usual, by call; "" is every call that has no own.
-	byKey, byToken map[string]int
-	stranger       int // who shows a token that nobody knows
-	ready          int
-	status         string
+	byKey, byToken         map[string]int // status by call
+	stranger               int            // who shows a token that nobody knows
+	ready                  int
+	status                 string
+	// meanwhile is what else holds while it is cut off; nil: nothing.
+	meanwhile func()
 }
 
 // usual is what everybody gets who may.
@@ -39,35 +40,38 @@ type dependent struct {
 	*service
 	issuer *testenv.Issuer
 	ready  string // an export with a file
-	token  string // of a person whom the provider vouches for
 	looks  atomic.Int64
 }
 
 const dependentProject = demodata.EmptyProject
 
-func newDependent(t *testing.T) (*dependent, []outage) {
+func newDependent(t *testing.T) (*dependent, []*outage) {
 	t.Helper()
 	w := testenv.New(t)
 	d := &dependent{issuer: testenv.NewIssuer(t)}
-	via := func(target string) (outage, string) {
+	via := func(probe, target string) (*outage, string) {
 		p, u := behindProxy(t, target, 0)
-		return outage{cut: p.close, open: p.open, hush: p.hush, speak: p.speak, byKey: usual, byToken: usual, stranger: 401, ready: 200, status: "degraded"}, u
+		return &outage{
+			probe: probe, cut: p.close, open: p.open, hush: p.hush, speak: p.speak,
+			byKey: usual, byToken: usual, stranger: 401, ready: 200, status: "degraded",
+		}, u
 	}
-	var own, source, queue, roles, store outage
-	own, w.DatabaseURL = via(w.DatabaseURL)
-	own.probe, own.byKey, own.byToken, own.ready, own.status = "database", away, away, 503, "unavailable"
-	source, w.SourceURL = via(w.SourceURL)
-	source.probe, source.byKey, source.stranger = "source", away, 503
+	var own, source, queue, roles *outage
+	own, w.DatabaseURL = via("database", w.DatabaseURL)
+	own.byKey, own.byToken, own.ready, own.status = away, away, 503, "unavailable"
+	source, w.SourceURL = via("source", w.SourceURL)
+	source.byKey, source.stranger = away, 503
 	source.byToken = maps.Clone(usual)
-	source.byToken["preview"] = 503
-	queue, w.RedisURL = via(w.RedisURL)
-	queue.probe = "queue"
-	roles, w.PlatformRedisURL = via(w.PlatformRedisURL)
-	roles.probe, roles.byKey, roles.byToken = "roles", away, away
+	source.byToken["preview"] = 503 // but an estimate of nothing after five seconds of silence
+	hush := source.hush
+	source.hush = func() { hush(); source.byToken["preview"] = 200 }
+	queue, w.RedisURL = via("queue", w.RedisURL)
+	roles, w.PlatformRedisURL = via("roles", w.PlatformRedisURL)
+	roles.byKey, roles.byToken = away, away
 	endpoint := testenv.Var(t, "S3_ENDPOINT")
-	store, storeURL := via(endpoint)
-	store.probe = "bucket"
-	provider := outage{
+	store, storeURL := via("bucket", endpoint)
+	store.meanwhile = d.retries
+	provider := &outage{
 		cut: d.issuer.Stop, open: d.issuer.Start, speak: func() { d.issuer.Intercept(nil) },
 		hush: func() {
 			d.issuer.Intercept(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
@@ -78,7 +82,7 @@ func newDependent(t *testing.T) (*dependent, []outage) {
 		"OIDC_ISSUER="+d.issuer.URL(), "OIDC_CLIENT_ID="+testenv.IssuerClientID, "OIDC_CLIENT_SECRET="+testenv.IssuerClientSecret,
 		"PROJECT_SLOTS=4", "PROJECT_QUEUE_MAX=1000")
 	d.ready = d.succeed(d.create(dependentProject, conversations).ID).ID
-	return d, []outage{own, source, queue, roles, store, provider}
+	return d, []*outage{own, source, queue, roles, store, provider}
 }
 
 // seen is what everybody got at one time.
@@ -135,8 +139,15 @@ func (d *dependent) look() seen {
 	return got
 }
 
-// compare reports what is not as an outage has it; the zero outage is none.
-func (o outage) compare(got seen) (wrong []string) {
+// retries waits until an export has met the outage, and will be tried again.
+func (d *dependent) retries() {
+	d.t.Helper()
+	id := d.create(dependentProject, `{"kind":"conversations","fresh":true}`).ID
+	d.eventually("the export is to be tried again", func() bool { return d.get(id).Phase == "retrying" })
+}
+
+// compare reports what is not as an outage has it.
+func (o *outage) compare(got seen) (wrong []string) {
 	want := map[string]int{"stranger": o.stranger, "readyz": o.ready}
 	for call, status := range o.byKey {
 		want["key "+call] = status
@@ -166,30 +177,42 @@ const callLimit = 10*time.Second + 4*time.Second
 func TestDegradation(t *testing.T) {
 	t.Parallel()
 	d, outages := newDependent(t)
-	normal := outage{byKey: usual, byToken: usual, stranger: 401, ready: 200, status: "ready"}
+	normal := &outage{byKey: usual, byToken: usual, stranger: 401, ready: 200, status: "ready"}
 	d.normal(normal, "at first")
 	for _, o := range outages {
-		for name, turn := range map[string][2]func(){"cut off": {o.cut, o.open}, "silent": {o.hush, o.speak}} {
-			turn[0]()
-			got := d.look()
-			turn[1]()
-			for _, wrong := range o.compare(got) {
-				t.Errorf("%s %s: %s", o.probe, name, wrong)
-			}
-			if got.slowest > callLimit {
-				t.Errorf("%s %s: the slowest answer took %s", o.probe, name, got.slowest)
-			}
-			if o.probe == "queue" && got.create > 3*time.Second {
-				t.Errorf("%s %s: create took %s", o.probe, name, got.create)
-			}
-			d.normal(normal, "after "+o.probe+" was "+name)
+		d.endure(o, "cut off", o.cut, o.meanwhile, o.open)
+		d.normal(normal, "after "+o.probe+" was cut off")
+		d.endure(o, "silent", o.hush, nil, o.speak)
+		d.normal(normal, "after "+o.probe+" was silent")
+		if o.probe != "" && !strings.Contains(d.api.log.String(), `"msg":"probe failed","program":"api","dependency":"`+o.probe+`"`) {
+			t.Errorf("the log says nothing of %s", o.probe)
 		}
 	}
 	d.allSucceed()
 }
 
+// endure makes every call during an outage.
+func (d *dependent) endure(o *outage, how string, begin, meanwhile, end func()) {
+	d.t.Helper()
+	begin()
+	got := d.look()
+	if meanwhile != nil {
+		meanwhile()
+	}
+	end()
+	for _, wrong := range o.compare(got) {
+		d.t.Errorf("%s %s: %s", o.probe, how, wrong)
+	}
+	if got.slowest > callLimit {
+		d.t.Errorf("%s %s: the slowest answer took %s", o.probe, how, got.slowest)
+	}
+	if o.probe == "queue" && got.create > 3*time.Second {
+		d.t.Errorf("%s %s: create took %s", o.probe, how, got.create)
+	}
+}
+
 // normal waits until all is as usual.
-func (d *dependent) normal(o outage, when string) {
+func (d *dependent) normal(o *outage, when string) {
 	d.t.Helper()
 	var wrong []string
 	defer func() {
