@@ -146,7 +146,7 @@ func describe(o *huma.Operation, schemas huma.Registry) operation {
 		}
 		for _, name := range slices.Sorted(maps.Keys(res.Headers)) {
 			h := res.Headers[name]
-			a.Headers = append(a.Headers, entry{Name: name, About: h.Description, Kind: kindOf(h.Schema)})
+			a.Headers = append(a.Headers, entry{Name: name, About: h.Schema.Description, Kind: kindOf(h.Schema)})
 		}
 		v.Answers = append(v.Answers, a)
 	}
