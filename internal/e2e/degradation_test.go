@@ -73,7 +73,7 @@ func newDependent(t *testing.T) (*dependent, []*outage) {
 	store.meanwhile = d.retries
 	provider := &outage{
 		probe: "provider",
-		cut: d.issuer.Stop, open: d.issuer.Start, speak: func() { d.issuer.Intercept(nil) },
+		cut:   d.issuer.Stop, open: d.issuer.Start, speak: func() { d.issuer.Intercept(nil) },
 		hush: func() {
 			d.issuer.Intercept(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 		},
