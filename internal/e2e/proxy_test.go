@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -161,6 +162,22 @@ func TestBehindNginx(t *testing.T) {
 		t.Errorf("a token of 16 KiB: %d %.200s", a.status, a.body)
 	}
 	s.tooLarge()
+	s.described()
+}
+
+// described reads the API's descriptions of itself, without credentials.
+func (s *service) described() {
+	s.t.Helper()
+	var doc struct{ Servers []struct{ URL string } }
+	if err := json.Unmarshal(s.call(http.MethodGet, "/openapi.json", "", "").body, &doc); err != nil {
+		s.t.Fatal(err)
+	}
+	if len(doc.Servers) != 1 || doc.Servers[0].URL != s.url {
+		s.t.Errorf("the document's server is %v", doc.Servers)
+	}
+	if a := s.call(http.MethodGet, "/docs", "", ""); a.status != http.StatusOK || !strings.Contains(string(a.body), s.url) {
+		s.t.Errorf("docs: %d %.200s", a.status, a.body)
+	}
 }
 
 // tooLarge sends what the API refuses, and what nginx does.
