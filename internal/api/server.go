@@ -74,8 +74,8 @@ func New(cfg Config) http.Handler {
 	huma.NewError = fromFramework
 	mux := http.NewServeMux()
 	hc := huma.DefaultConfig("Bulk Export", "1")
-	hc.OpenAPIPath, hc.DocsPath, hc.SchemasPath = "", "", "" // see described
-	hc.CreateHooks = nil                                     // no $schema in every body
+	hc.OpenAPIPath, hc.DocsPath, hc.SchemasPath = "", "", ""
+	hc.CreateHooks = nil // no $schema in every body
 	hc.Info.Description = "Export everything that was said in a project, for its owner and admins."
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer":  {Type: "http", Scheme: "bearer", Description: "An API key of the platform, or a token of the sign-in provider"},
