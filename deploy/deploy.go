@@ -1,4 +1,4 @@
-// Package deploy holds what an operator runs once beside the programs, for
+// Package deploy holds what an operator runs or puts beside the programs, for
 // those who run it by program: the development stack and the tests.
 package deploy
 
@@ -9,3 +9,9 @@ import _ "embed"
 //
 //go:embed source-grants.sql
 var SourceGrants string
+
+// Nginx is the server block that docs/behind-a-proxy.md tells of, with
+// ${LISTEN}, ${UPSTREAM} and ${BASE} to be filled in.
+//
+//go:embed nginx.conf
+var Nginx string

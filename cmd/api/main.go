@@ -37,15 +37,18 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
 		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
 	})
+	people := auth.New(auth.Config{
+		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
+		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Log: log,
+	})
 	probes := &telemetry.Probes{
 		Required: map[string]telemetry.Check{"database": p.store.Ready},
 		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
-	people := auth.New(auth.Config{
-		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
-		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Log: log,
-	})
+	if cfg.OIDCIssuer != "" {
+		probes.Optional["provider"] = people.Ping
+	}
 	door := &api.Door{Auth: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler := api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,

@@ -42,14 +42,15 @@ func (s *server) registerAsset(export string, a jobs.Asset, summary string) {
 
 // delivery documents the answers of what hands files out.
 func (s *server) delivery(o huma.Operation) huma.Operation {
-	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	part := &huma.Response{Description: "The part that Range asked for", Content: map[string]*huma.MediaType{}}
 	ok := s.response("For Accept: application/json, the link", "application/json", reflect.TypeFor[Link](), "Link")
 	ok.Description += "; else, where this service streams (DOWNLOADS), the file, in its own media type"
 	for _, t := range []string{"application/gzip", "text/plain", "application/octet-stream"} {
 		ok.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+		part.Content[t] = ok.Content[t]
 	}
 	o.Responses["200"] = ok
-	o.Responses["206"] = &huma.Response{Description: "The part that Range asked for", Content: binary}
+	o.Responses["206"] = part
 	o.Responses["303"] = &huma.Response{Description: "Redirect to the link; do not send credentials there"}
 	o.Responses["304"] = &huma.Response{Description: "Nothing has changed since the ETag that If-None-Match names"}
 	o.Metadata = map[string]any{lasting: s.cfg.Stream}

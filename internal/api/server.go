@@ -78,13 +78,16 @@ func New(cfg Config) http.Handler {
 	huma.NewError = fromFramework
 	mux := http.NewServeMux()
 	hc := huma.DefaultConfig("Bulk Export", "1")
-	hc.DocsPath, hc.SchemasPath = "", ""
+	hc.OpenAPIPath, hc.DocsPath, hc.SchemasPath = "", "", ""
 	hc.CreateHooks = nil // no $schema in every body
 	hc.Info.Description = "Export everything that was said in a project, for its owner and admins."
 	hc.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer":  {Type: "http", Scheme: "bearer", Description: "An API key of the platform, or a token of the sign-in provider"},
 		"session": {Type: "apiKey", In: "cookie", Name: cfg.Cookie, Description: "The page's own sign-in"},
 	}
+	hc.Servers = []*huma.Server{{URL: cfg.PublicURL}}
+	var operations []*huma.Operation
+	hc.OnAddOperation = append(hc.OnAddOperation, func(_ *huma.OpenAPI, o *huma.Operation) { operations = append(operations, o) })
 	hc.RejectUnknownQueryParameters = true
 	s := &server{cfg: cfg}
 	s.origin, s.base = public(cfg.PublicURL)
@@ -95,6 +98,7 @@ func New(cfg Config) http.Handler {
 	for _, path := range cfg.BrowserPaths {
 		mux.Handle(path, cfg.Browser)
 	}
+	s.described(mux, operations)
 	mux.Handle("GET /healthz", cfg.Probes)
 	mux.Handle("GET /readyz", cfg.Probes)
 	return s.below(s.log(private(s.crossOrigin(s.sameSite(s.strict(mux))))))

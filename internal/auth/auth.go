@@ -69,6 +69,13 @@ func newAt(cfg Config, now func() time.Time) *Authenticator {
 	return a
 }
 
+// Ping reports whether the OpenID provider answers, or did a moment ago. There
+// must be one.
+func (a *Authenticator) Ping(ctx context.Context) error {
+	r, err := a.oidc.reached.get(ctx)
+	return cmp.Or(err, r.err)
+}
+
 // maxToken is far above any key and above the largest tokens with many roles,
 // and far below what would cost anything.
 const maxToken = 16 << 10

@@ -28,6 +28,9 @@ const (
 	// answerLimit is far above any document of a provider.
 	answerLimit = 1 << 20
 	maxReason   = 300
+	// reachedAge is how long it is known whether the provider answers: probes
+	// come from anybody, and must not all be passed on to it.
+	reachedAge = 5 * time.Second
 	// discoveryAge is how long the provider's description of itself is used.
 	discoveryAge = time.Hour
 )
@@ -39,7 +42,11 @@ type provider struct {
 	client    *http.Client
 	discovery *cached[*discovered]
 	keys      *keys
+	reached   *cached[reached]
 }
+
+// reached is whether the provider answers.
+type reached struct{ err error }
 
 // discovered is what the provider tells about itself.
 type discovered struct {
@@ -58,7 +65,21 @@ func newProvider(cfg Config, now func() time.Time) *provider {
 		set:      &cached[[]key]{load: p.fetchKeys, age: keysAge, now: now},
 		renewals: rate.NewLimiter(rate.Every(time.Second), renewalBurst),
 	}
+	p.reached = &cached[reached]{load: p.reach, age: reachedAge, now: now}
 	return p
+}
+
+// reach asks for the provider's description of itself, and does not use it.
+func (p *provider) reach(ctx context.Context) (reached, error) {
+	at := strings.TrimSuffix(p.cfg.Issuer, "/") + "/.well-known/openid-configuration"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err == nil {
+		err = p.fetchJSON(req, &struct{}{})
+	}
+	if err != nil {
+		err = unavailable(err)
+	}
+	return reached{err}, nil
 }
 
 // unavailable is the answer while the provider cannot be asked. go-oidc quotes

@@ -34,6 +34,7 @@ type proxy struct {
 	mu     sync.Mutex
 	l      net.Listener
 	conns  []net.Conn
+	quiet  chan struct{} // closed when nothing is held back any more; nil: nothing is
 }
 
 // behindProxy puts a proxy before the server of a URL and returns the new URL.
@@ -80,8 +81,8 @@ func (p *proxy) pipe(c net.Conn) {
 	p.mu.Lock()
 	p.conns = append(p.conns, c, up)
 	p.mu.Unlock()
-	go func() { _, _ = io.Copy(up, c); _ = up.Close() }()
-	_, _ = io.Copy(c, p.paced(up))
+	go func() { _, _ = io.Copy(up, &held{p, c}); _ = up.Close() }()
+	_, _ = io.Copy(c, &held{p, p.paced(up)})
 	_ = c.Close()
 }
 
@@ -109,6 +110,40 @@ func (p *pacedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// held passes nothing on while its proxy is hushed.
+type held struct {
+	p *proxy
+	r io.Reader
+}
+
+func (h *held) Read(b []byte) (int, error) {
+	n, err := h.r.Read(b)
+	h.p.mu.Lock()
+	quiet := h.p.quiet
+	h.p.mu.Unlock()
+	if quiet != nil {
+		<-quiet
+	}
+	return n, err
+}
+
+// hush lets the server look frozen: it takes connections, and says nothing.
+func (p *proxy) hush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quiet = make(chan struct{})
+}
+
+// speak ends that: all that was said meanwhile arrives.
+func (p *proxy) speak() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.quiet != nil {
+		close(p.quiet)
+		p.quiet = nil
+	}
+}
+
 // slowSource lets a world's source give 25 MB a second.
 func slowSource(t *testing.T, w *testenv.World) {
 	t.Helper()
@@ -118,6 +153,7 @@ func slowSource(t *testing.T, w *testenv.World) {
 
 // close cuts every connection and takes no new one, as a stopped server.
 func (p *proxy) close() {
+	p.speak()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = p.l.Close()

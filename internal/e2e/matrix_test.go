@@ -69,15 +69,15 @@ type credential struct {
 	want  int
 }
 
-func newMatrix(t *testing.T) *matrix {
+func newMatrix(t *testing.T, extra ...string) *matrix {
 	w := testenv.New(t)
 	issuer := testenv.NewIssuer(t)
 	fill(t, w, demodata.Options{Seed: 3, Conversations: demodata.Volume{Rows: 60}, Documents: demodata.Volume{Rows: 60}})
 	if err := demodata.FillOriginals(t.Context(), w.S3, w.Bucket); err != nil {
 		t.Fatal(err)
 	}
-	m := &matrix{service: start(t, w, 0, "OIDC_ISSUER="+issuer.URL(), "OIDC_CLIENT_ID="+testenv.IssuerClientID,
-		"OIDC_CLIENT_SECRET="+testenv.IssuerClientSecret, "OPERATOR_EMAILS="+demodata.OperatorEmail, "S3_SOURCE_BUCKET="+w.Bucket)}
+	m := &matrix{service: start(t, w, 0, append(extra, "OIDC_ISSUER="+issuer.URL(), "OIDC_CLIENT_ID="+testenv.IssuerClientID,
+		"OIDC_CLIENT_SECRET="+testenv.IssuerClientSecret, "OPERATOR_EMAILS="+demodata.OperatorEmail, "S3_SOURCE_BUCKET="+w.Bucket)...)}
 	m.db, m.queue = w.Admin(t), w.QueueRedis(t)
 	worker := m.worker()
 	m.ready = m.succeed(m.create(demodata.DemoProject, conversations).ID).ID

@@ -61,6 +61,11 @@ type service struct {
 func start(t *testing.T, w *testenv.World, workers int, extra ...string) *service {
 	t.Helper()
 	addr := freeAddr(t)
+	for _, e := range extra {
+		if own, ok := strings.CutPrefix(e, "HTTP_ADDR="); ok {
+			addr = own
+		}
+	}
 	s := &service{World: w, t: t, url: "http://" + addr}
 	s.env = append(w.Env(t), "HTTP_ADDR="+addr, "PUBLIC_URL="+s.url, "LOG_LEVEL=DEBUG")
 	s.env = append(s.env, extra...)

@@ -50,7 +50,7 @@ func (p *Probes) ready(w http.ResponseWriter, r *http.Request) {
 	var wg sync.WaitGroup
 	checks := map[string]string{}
 	status, code := "ready", http.StatusOK
-	run := func(set map[string]Check, failed string, failedCode int) {
+	run := func(set map[string]Check, failed func()) {
 		for name, check := range set {
 			wg.Go(func() {
 				err := check(ctx)
@@ -60,16 +60,19 @@ func (p *Probes) ready(w http.ResponseWriter, r *http.Request) {
 				if err != nil {
 					p.Log.Warn("probe failed", "dependency", name, "error", err)
 					checks[name] = "failing"
-					if code == http.StatusOK {
-						status, code = failed, failedCode
-					}
+					failed()
 				}
 			})
 		}
-		wg.Wait()
 	}
-	run(p.Required, "unavailable", http.StatusServiceUnavailable)
-	run(p.Optional, "degraded", http.StatusOK)
+	// All at once: one that is silent must not use up the others' time.
+	run(p.Required, func() { status, code = "unavailable", http.StatusServiceUnavailable })
+	run(p.Optional, func() {
+		if code == http.StatusOK {
+			status = "degraded"
+		}
+	})
+	wg.Wait()
 	writeJSON(w, code, map[string]any{"status": status, "checks": checks})
 }
 

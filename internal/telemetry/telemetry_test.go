@@ -49,3 +49,26 @@ func TestReady(t *testing.T) {
 		}
 	}
 }
+
+// One that is silent uses up its own time only, or operators would look for
+// the fault everywhere.
+func TestReadyBesideSilence(t *testing.T) {
+	asked := make(chan struct{})
+	p := &telemetry.Probes{
+		Required: map[string]telemetry.Check{"database": func(ctx context.Context) error {
+			select {
+			case <-asked:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}},
+		Optional: map[string]telemetry.Check{"queue": func(ctx context.Context) error { close(asked); return ctx.Err() }},
+		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	rec := httptest.NewRecorder()
+	p.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if want := `{"checks":{"database":"ok","queue":"ok"},"status":"ready"}`; strings.TrimSpace(rec.Body.String()) != want {
+		t.Errorf("%s, want %s", rec.Body, want)
+	}
+}

@@ -1,0 +1,4 @@
+package api
+
+// StyleHash is styleHash.
+var StyleHash = styleHash
