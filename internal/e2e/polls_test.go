@@ -3,12 +3,16 @@
 package e2e
 
 import (
+	"bufio"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,18 +39,31 @@ func TestPolls(t *testing.T) {
 	s.export(db, nil) // warms caches up
 	var quiet, polled []time.Duration
 	var answers []time.Duration
+	var client time.Duration
 	for range *pollRounds {
 		quiet = append(quiet, s.export(db, nil))
+		before := ownCPU(t)
 		polled = append(polled, s.export(db, &answers))
+		client += ownCPU(t) - before
 	}
 	slices.Sort(answers)
 	at := func(share float64) time.Duration { return answers[int(share*float64(len(answers)-1))] }
 	slower := float64(median(polled))/float64(median(quiet)) - 1
-	t.Logf("%d polls, %d a second: p50 %s, p95 %s, p99 %s, most %s; the export took %s, and %s with polls (%+.1f %%)",
-		len(answers), pollsPerSecond, at(.5), at(.95), at(.99), at(1), median(quiet), median(polled), 100*slower)
+	t.Logf("%d polls, %d a second: p50 %s, p95 %s, p99 %s, most %s; the export took %s, and %s with polls (%+.1f %%); of that a client took %s of CPU a poll",
+		len(answers), pollsPerSecond, at(.5), at(.95), at(.99), at(1), median(quiet), median(polled), 100*slower, client/time.Duration(len(answers)))
 	if p99 := at(.99); p99 > 150*time.Millisecond || slower > 0.3 {
 		t.Errorf("over three times the goal of 50 ms and 10 %%")
 	}
+}
+
+// ownCPU is what this process, the client, took of the cores.
+func ownCPU(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func median(d []time.Duration) time.Duration {
@@ -79,51 +96,71 @@ func (s *service) export(db *pgx.Conn, answers *[]time.Duration) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 }
 
-// poll asks at a steady rate, whatever the answers take, as two people with
-// programs that keep the ETag, and two with ones that do not.
+// pollConns share the polls: browsers and programs keep theirs open.
+const pollConns = 20
+
+// poll asks at a steady rate, half with programs that keep the ETag, half with
+// ones that do not. It writes and reads bare connections: the cores are the
+// export's and the service's, not those of a client.
 func (s *service) poll(id string, over <-chan struct{}) (took []time.Duration) {
-	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 30 * time.Second}
-	tick := time.NewTicker(time.Second / pollsPerSecond)
-	defer tick.Stop()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	tags := make([]string, 4)
-	for i := 0; ; i++ {
-		select {
-		case <-over:
-			wg.Wait()
-			return took
-		case <-tick.C:
-		}
+	for i := range pollConns {
 		wg.Go(func() {
-			who := i % len(tags)
-			mu.Lock()
-			tag := tags[who]
-			mu.Unlock()
-			began := time.Now()
-			got, err := pollOnce(hc, s.url+"/v1/exports/"+id, []string{demodata.OwnerKey, demodata.AdminKey}[who%2], tag)
+			mine, err := s.pollOn(id, i, over)
 			mu.Lock()
 			defer mu.Unlock()
-			if took = append(took, time.Since(began)); err != nil {
+			if took = append(took, mine...); err != nil {
 				s.t.Error(err)
-			}
-			if who >= 2 {
-				tags[who] = got
 			}
 		})
 	}
+	wg.Wait()
+	return took
 }
 
-func pollOnce(hc *http.Client, url, key, tag string) (string, error) {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
+func (s *service) pollOn(id string, i int, over <-chan struct{}) (took []time.Duration, err error) {
+	u, err := url.Parse(s.url)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	if tag != "" {
-		req.Header.Set("If-None-Match", tag)
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		return nil, err
 	}
-	res, err := hc.Do(req)
+	defer conn.Close()
+	key := []string{demodata.OwnerKey, demodata.AdminKey}[i%2]
+	ask := "GET /v1/exports/" + id + " HTTP/1.1\r\nHost: " + u.Host + "\r\nAuthorization: Bearer " + key + "\r\n"
+	tag := ""
+	answers := bufio.NewReader(conn)
+	every := time.Second * pollConns / pollsPerSecond
+	tick := time.NewTicker(time.Duration(i+1) * time.Second / pollsPerSecond) // they do not all ask at once
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return took, nil
+		case <-tick.C:
+			tick.Reset(every)
+		}
+		began := time.Now()
+		if _, err := io.WriteString(conn, ask+tag+"\r\n"); err != nil {
+			return took, err
+		}
+		got, err := pollAnswer(answers)
+		if err != nil {
+			return took, err
+		}
+		took = append(took, time.Since(began))
+		if i%4 >= 2 {
+			tag = "If-None-Match: " + got + "\r\n"
+		}
+	}
+}
+
+// pollAnswer reads one answer whole and returns its ETag.
+func pollAnswer(r *bufio.Reader) (string, error) {
+	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		return "", err
 	}

@@ -112,7 +112,7 @@ func (p *shelves) part(t *rapid.T) {
 	there := described(n, data)
 	here := there
 	var err, other error
-	there.ETag, err = p.real.PutPart(context.Background(), u.there, there, data)
+	there.ETag, err = p.putPart(u.there, there, data)
 	here.ETag, other = p.standIn.putPart(u.here.ID, n, s)
 	same(t, "part", gone(t, err), gone(t, other))
 	if err == nil {
@@ -121,6 +121,18 @@ func (p *shelves) part(t *rapid.T) {
 		}
 		u.sent[n] = twoParts{there, here}
 	}
+}
+
+// putPart asks again where the store hung up: who refuses a part need not read
+// it, and the answer may then be lost with the connection.
+func (p *shelves) putPart(u jobs.Upload, part jobs.Part, data []byte) (etag string, err error) {
+	for range 10 {
+		etag, err = p.real.PutPart(context.Background(), u, part, data)
+		if errors.Is(err, jobs.ErrUploadGone) || !jobs.IsTransient(err) {
+			break
+		}
+	}
+	return etag, err
 }
 
 // parts draws a list that a worker may believe in: ascending, all sent once,
