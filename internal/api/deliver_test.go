@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/api"
+	"github.com/bulkexport/bulkexport/internal/auth"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -68,7 +69,7 @@ func (d *delivering) Watch(ctx context.Context, _ jobs.Principal, _ string) (<-c
 
 func (d *delivering) call(stream bool, path string, header ...string) *http.Response {
 	h := api.New(api.Config{
-		Service: d, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://h/base", Stream: stream,
+		Service: d, Door: &auth.Door{People: anyone{}}, PublicURL: "https://h/base", Stream: stream,
 		Probes: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	})
 	r := httptest.NewRequest(http.MethodGet, path, nil)

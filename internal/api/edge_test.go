@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/api"
+	"github.com/bulkexport/bulkexport/internal/auth"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -53,7 +54,7 @@ type edge struct {
 func newEdge(change func(*api.Config)) edge {
 	e := edge{&noting{wait: atOnce}, nil, &bytes.Buffer{}}
 	cfg := api.Config{
-		Service: e.noting, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://export.example.org/base",
+		Service: e.noting, Door: &auth.Door{People: anyone{}}, PublicURL: "https://export.example.org/base",
 		Probes: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }),
 		Log:    slog.New(slog.NewTextHandler(e.log, nil)),
 	}
@@ -153,7 +154,7 @@ type absent struct{}
 func (absent) Take(context.Context, string) jobs.Allowance { return jobs.Allowance{OK: true} }
 
 func TestRateLimit(t *testing.T) {
-	e := newEdge(func(c *api.Config) { c.Door.Limiter = &counting{2} })
+	e := newEdge(func(c *api.Config) { door(c).Limiter = &counting{2} })
 	for _, left := range []string{"1", "0"} {
 		res := e.call(http.MethodGet, "/v1/projects/p/exports")
 		if res.StatusCode != 200 || res.Header.Get("RateLimit-Policy") != `"person";q=600;w=60` || res.Header.Get("RateLimit") != `"person";r=`+left+`;t=1` {
@@ -171,7 +172,7 @@ func TestRateLimit(t *testing.T) {
 	if res := e.call(http.MethodGet, "/healthz"); res.StatusCode != 200 || res.Header.Get("RateLimit") != "" {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
-	res = newEdge(func(c *api.Config) { c.Door.Limiter = absent{} }).call(http.MethodGet, "/v1/projects/p/exports")
+	res = newEdge(func(c *api.Config) { door(c).Limiter = absent{} }).call(http.MethodGet, "/v1/projects/p/exports")
 	if res.StatusCode != 200 || res.Header.Get("RateLimit") != "" || res.Header.Get("RateLimit-Policy") != "" {
 		t.Errorf("nobody counts: %d %v", res.StatusCode, res.Header)
 	}
@@ -228,7 +229,7 @@ func (cookies) Authenticate(_ context.Context, header http.Header) (jobs.Princip
 
 func TestOrigins(t *testing.T) {
 	const chat = "https://chat.example.org"
-	e := newEdge(func(c *api.Config) { c.Origins, c.Door.Auth = []string{chat}, cookies{} })
+	e := newEdge(func(c *api.Config) { c.Origins, door(c).People = []string{chat}, cookies{} })
 	ask := []string{"Origin", chat, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers",
 		"authorization,content-type,idempotency-key,if-match,if-none-match,if-range,last-event-id,range"}
 	res := e.call(http.MethodOptions, "/base/v1/projects/p/exports", ask...)
@@ -307,7 +308,7 @@ func TestRetryAfter(t *testing.T) {
 
 func TestRemote(t *testing.T) {
 	e := newEdge(func(c *api.Config) {
-		c.Door.Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10")}
+		door(c).Proxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("fe80::/10")}
 	})
 	for _, c := range []struct {
 		name, peer string

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/api"
+	"github.com/bulkexport/bulkexport/internal/auth"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -52,7 +53,9 @@ func TestSilence(t *testing.T) {
 		path   string
 		stream bool
 		accept string
-		auth   api.Authenticator
+		auth   interface {
+			Authenticate(context.Context, http.Header) (jobs.Principal, error)
+		}
 	}{
 		"list":              {"/v1/projects/p/exports", false, "", anyone{}},
 		"get":               {export, false, "", anyone{}},
@@ -65,7 +68,7 @@ func TestSilence(t *testing.T) {
 		"who of events":     {export + "/events", false, "", mute{}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			e := newEdge(func(cfg *api.Config) { cfg.Service, cfg.Door.Auth, cfg.Stream = silent{}, c.auth, c.stream })
+			e := newEdge(func(cfg *api.Config) { cfg.Service, door(cfg).People, cfg.Stream = silent{}, c.auth, c.stream })
 			began := time.Now()
 			res := e.call(http.MethodGet, c.path, "Accept", c.accept)
 			if took := time.Since(began); res.StatusCode != 503 || took != 10*time.Second || res.Header.Get("Retry-After") == "" {
@@ -162,7 +165,7 @@ func (l lasts) Watch(ctx context.Context, _ jobs.Principal, _ string) (<-chan jo
 func TestStreamsOutliveTheServersLimits(t *testing.T) {
 	const limit = 150 * time.Millisecond
 	h := api.New(api.Config{
-		Service: lasts{every: limit / 5}, Door: &api.Door{Auth: anyone{}, Limiter: &counting{9}}, PublicURL: "https://h/base",
+		Service: lasts{every: limit / 5}, Door: &auth.Door{People: anyone{}, Limiter: &counting{9}}, PublicURL: "https://h/base",
 		Origins: []string{"https://chat.example.org"}, Stream: true, Probes: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	})
 	srv := httptest.NewUnstartedServer(h)

@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/bulkexport/bulkexport/internal/api"
+	"github.com/bulkexport/bulkexport/internal/auth"
 )
 
 // public asks without credentials, where asking for them would panic.
 func public(t *testing.T, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	h := api.New(api.Config{
-		Door: &api.Door{}, PublicURL: "https://h/base", Probes: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
+		Door: &auth.Door{}, PublicURL: "https://h/base", Probes: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	})
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))

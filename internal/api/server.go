@@ -49,10 +49,16 @@ type Oversight interface {
 	PurgeProject(ctx context.Context, p jobs.Principal, project string) ([]string, error)
 }
 
+// Door is where people come in. Enter says who sent a request, and tells in the
+// headers how much they may still ask.
+type Door interface {
+	Enter(w http.ResponseWriter, r *http.Request) (jobs.Principal, error)
+}
+
 // Config is what New needs.
 type Config struct {
 	Service   Service
-	Door      *Door
+	Door      Door
 	PublicURL string   // without a slash at the end
 	Origins   []string // whose pages may call, in lower case
 	Stream    bool     // files go through this service instead of by links

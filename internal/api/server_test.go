@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bulkexport/bulkexport/internal/api"
+	"github.com/bulkexport/bulkexport/internal/auth"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
@@ -40,6 +41,9 @@ func (s service) Cancel(context.Context, jobs.Principal, string) (jobs.Job, erro
 	return s.job, s.err
 }
 
+// door is the one that a test has hung in.
+func door(c *api.Config) *auth.Door { return c.Door.(*auth.Door) }
+
 type anyone struct{}
 
 func (anyone) Authenticate(context.Context, http.Header) (jobs.Principal, error) {
@@ -51,7 +55,7 @@ const id = "01a20a8d-1a86-7c95-82a4-55e769eedfa0"
 // handler is the API over a service.
 func handler(s api.Service, log io.Writer) http.Handler {
 	return api.New(api.Config{
-		Service: s, Door: &api.Door{Auth: anyone{}}, PublicURL: "https://h/base",
+		Service: s, Door: &auth.Door{People: anyone{}}, PublicURL: "https://h/base",
 		Probes: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 }

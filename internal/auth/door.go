@@ -1,4 +1,4 @@
-package api
+package auth
 
 import (
 	"context"
@@ -11,19 +11,19 @@ import (
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
-// Authenticator proves who sent a request.
-type Authenticator interface {
-	Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error)
-}
-
 // Limiter counts a person's requests, for all processes together.
 type Limiter interface {
 	Take(ctx context.Context, who string) jobs.Allowance
 }
 
+// enterLimit bounds the questions about one request.
+const enterLimit = 10 * time.Second
+
 // Door is where people come in, through the API and through the pages alike.
 type Door struct {
-	Auth    Authenticator
+	People interface {
+		Authenticate(ctx context.Context, header http.Header) (jobs.Principal, error)
+	}
 	Limiter Limiter        // nil: nobody counts
 	Proxies []netip.Prefix // who they forward for is believed
 }
@@ -33,9 +33,9 @@ type Door struct {
 // neither can be told. The headers say how much may still be asked, as the
 // IETF's draft on RateLimit fields has it.
 func (d *Door) Enter(w http.ResponseWriter, r *http.Request) (jobs.Principal, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), callLimit)
+	ctx, cancel := context.WithTimeout(r.Context(), enterLimit)
 	defer cancel()
-	p, err := d.Auth.Authenticate(ctx, r.Header)
+	p, err := d.People.Authenticate(ctx, r.Header)
 	if err != nil {
 		return jobs.Principal{}, err
 	}

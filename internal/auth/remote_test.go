@@ -1,4 +1,4 @@
-package api
+package auth
 
 import (
 	"net/http"
@@ -34,7 +34,7 @@ func FuzzRemote(f *testing.F) {
 		// What is not the proxy itself stands in what the proxy said.
 		found := got == "10.0.0.1"
 		for one := range strings.SplitSeq(said, ",") {
-			b, ok := address(strings.TrimSpace(one))
+			b, ok := addrOf(strings.TrimSpace(one))
 			found = found || ok && b == a
 		}
 		if !found {

@@ -1,4 +1,4 @@
-package api
+package auth
 
 import (
 	"net/http"
@@ -11,7 +11,7 @@ import (
 // from the right on, for as long as a trusted one says it: everything further
 // left may be made up.
 func remote(r *http.Request, trusted []netip.Prefix) string {
-	at, ok := address(r.RemoteAddr)
+	at, ok := addrOf(r.RemoteAddr)
 	if !ok {
 		return r.RemoteAddr
 	}
@@ -19,7 +19,7 @@ func remote(r *http.Request, trusted []netip.Prefix) string {
 	said := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
 	for said != "" && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(at) }) {
 		i := strings.LastIndexByte(said, ',')
-		next, ok := address(strings.TrimSpace(said[i+1:]))
+		next, ok := addrOf(strings.TrimSpace(said[i+1:]))
 		if !ok {
 			break
 		}
@@ -28,9 +28,9 @@ func remote(r *http.Request, trusted []netip.Prefix) string {
 	return at.String()
 }
 
-// address reads one, with a port or without. Zones name a machine's own
+// addrOf reads one, with a port or without. Zones name a machine's own
 // interfaces; they go, as does the disguise of IPv4 as IPv6.
-func address(s string) (netip.Addr, bool) {
+func addrOf(s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 	if err != nil {
 		var ap netip.AddrPort
