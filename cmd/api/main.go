@@ -32,7 +32,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	watcher := jobs.NewWatcher(p.store, log)
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Watcher: watcher,
-		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, Files: p.files, Originals: p.originals,
+		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
 	}, jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
 		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,

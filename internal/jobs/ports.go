@@ -40,7 +40,7 @@ type Eraser interface {
 // Journal is the audit. Nothing in it is ever changed.
 type Journal interface {
 	Record(ctx context.Context, e AuditEntry) error
-	// Entries are a project's, newest first, at most q.Limit.
+	// Entries are a project's or one of its jobs', newest first, at most q.Limit.
 	Entries(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
 }
 
@@ -54,6 +54,8 @@ type Overview interface {
 	// Yardstick is the project's last export of the kind, or else the average of
 	// the last of all projects; zero if there is none.
 	Yardstick(ctx context.Context, project string, k Kind) (Yardstick, error)
+	// Parts are those of an upload, in order.
+	Parts(ctx context.Context, job, nonce string) ([]Part, error)
 }
 
 // Attempts is what a worker may do to a job. Every method but Claim is fenced
@@ -201,10 +203,11 @@ const (
 	Refused            = "refused"
 )
 
-// AuditQuery asks for one page of a project's audit, older than Before (an id,
-// exclusive; 0 is from the newest on).
+// AuditQuery asks for one page of a project's audit, or of what it has about one
+// job, older than Before (an id, exclusive; 0 is from the newest on).
 type AuditQuery struct {
 	Project string
+	Job     string
 	Before  int64
 	Limit   int
 }

@@ -16,18 +16,20 @@ type Service struct {
 	env      Env
 	opts     ServiceOptions
 	previews *previews
+	projects keptProjects
 }
 
 // ServicePorts are what a Service works with.
 type ServicePorts struct {
-	Records   Records
-	Eraser    Eraser
-	Journal   Journal
-	Roles     Roles
-	Surveyor  Surveyor
-	Overview  Overview
-	Files     Files
-	Catalogue Catalogue
+	Records     Records
+	Eraser      Eraser
+	Journal     Journal
+	Roles       Roles
+	Surveyor    Surveyor
+	Overview    Overview
+	Files       Files
+	Catalogue   Catalogue
+	OwnProjects OwnProjects
 	// Originals holds the documents' own files; nil: they are not handed out.
 	Originals Files
 	Watcher   *Watcher
@@ -127,6 +129,16 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	return c, nil
 }
 
+// Parts are those that a finished export's file was put together from; none
+// where it was small enough to be put whole, or is not there any more.
+func (s *Service) Parts(ctx context.Context, p Principal, id string) ([]Part, error) {
+	j, err := s.job(ctx, p, id, ActionGet)
+	if err != nil || j.State != Succeeded || j.Upload == nil {
+		return nil, err
+	}
+	return s.Overview.Parts(ctx, id, j.Upload.Nonce)
+}
+
 // Get returns one job to whoever may export its project.
 func (s *Service) Get(ctx context.Context, p Principal, id string) (Job, error) {
 	return s.job(ctx, p, id, ActionGet)
@@ -190,9 +202,10 @@ func (s *Service) PurgeProject(ctx context.Context, p Principal, project string)
 	return s.Eraser.PurgeProject(ctx, project, p, false)
 }
 
-// Audit returns a page of who did what in a project, newest first.
+// Audit returns a page of who did what in a project, or with one of its jobs,
+// newest first.
 func (s *Service) Audit(ctx context.Context, p Principal, q AuditQuery) ([]AuditEntry, error) {
-	if err := s.authorise(ctx, p, q.Project, ActionAudit, ""); err != nil {
+	if err := s.authorise(ctx, p, q.Project, ActionAudit, q.Job); err != nil {
 		return nil, err
 	}
 	return s.Journal.Entries(ctx, q)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -55,24 +56,52 @@ func (r *Roles) Role(ctx context.Context, project, email string) (jobs.Role, err
 // roleIn looks an e-mail up in the JSON of one project. What cannot be read
 // gives nobody a role, aloud.
 func roleIn(value []byte, email string) (jobs.Role, error) {
+	role, frozen, err := standingIn(value, email)
+	// The platform closes a frozen project to its own people, too.
+	if role != jobs.RoleNone && frozen {
+		return jobs.RoleNone, jobs.ErrFrozen
+	}
+	return role, err
+}
+
+func standingIn(value []byte, email string) (role jobs.Role, frozen bool, err error) {
 	var course map[string]json.RawMessage // a struct would take keys in any case
 	var owner string
 	var admins []string
-	err := json.Unmarshal(value, &course)
+	err = json.Unmarshal(value, &course)
 	for key, into := range map[string]any{"course_owner": &owner, "course_admins": &admins} {
 		if v, ok := course[key]; ok && err == nil {
 			err = json.Unmarshal(v, into)
 		}
 	}
 	if err != nil {
-		return jobs.RoleNone, errors.New("the platform's role entry of a project is not what it should be")
+		return jobs.RoleNone, false, errors.New("the platform's role entry of a project is not what it should be")
 	}
-	role := roleOf(email, owner, admins)
-	// The platform closes a frozen project to its own people, too.
-	if role != jobs.RoleNone && string(course["is_frozen"]) == "true" {
-		return jobs.RoleNone, jobs.ErrFrozen
+	return roleOf(email, owner, admins), string(course["is_frozen"]) == "true", nil
+}
+
+// scanCount is how many entries of the hash one step of a scan looks at.
+const scanCount = 1000
+
+// Projects implements jobs.OwnProjects by a look at the whole hash, in steps
+// that stop nobody else.
+func (r *Roles) Projects(ctx context.Context, email string) ([]jobs.OwnProject, error) {
+	found := make(map[string]jobs.OwnProject) // a step may tell an entry twice
+	for cursor := uint64(0); ; {
+		entries, next, err := r.rdb.HScan(ctx, rolesKey, cursor, "", scanCount).Result()
+		if err != nil {
+			return nil, &jobs.Unavailable{Dependency: "the platform's role store", Err: err}
+		}
+		for i := 0; i+1 < len(entries); i += 2 {
+			role, frozen, err := standingIn([]byte(entries[i+1]), email)
+			if err == nil && role.MayExport() {
+				found[entries[i]] = jobs.OwnProject{Project: entries[i], Role: role, Frozen: frozen}
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return slices.Collect(maps.Values(found)), nil
+		}
 	}
-	return role, nil
 }
 
 // roleOf compares in lower case, as the platform does: Unicode's folding would

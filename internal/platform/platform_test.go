@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,6 +241,30 @@ func TestRoles(t *testing.T) {
 }
 
 // Nobody has a role in an entry that cannot be read, and that is no "not found".
+// Somebody's projects are found among thousands, in whatever role, frozen ones
+// too, and nobody else's.
+func TestProjects(t *testing.T) {
+	t.Parallel()
+	entries := map[string]string{
+		"mine":   `{"course_owner":"Me@example.edu"}`,
+		"shared": `{"course_owner":"x@example.edu","course_admins":["me@example.edu"]}`,
+		"closed": `{"course_owner":"me@example.edu","is_frozen":true}`,
+		"broken": `{"course_owner":7}`,
+	}
+	for i := range 3000 {
+		entries[fmt.Sprint("other-", i)] = `{"course_owner":"x@example.edu","course_admins":["y@example.edu"]}`
+	}
+	list, err := openRoles(t, entries).Projects(t.Context(), "me@example.edu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list, func(a, b jobs.OwnProject) int { return strings.Compare(a.Project, b.Project) })
+	want := []jobs.OwnProject{{Project: "closed", Role: jobs.RoleOwner, Frozen: true}, {Project: "mine", Role: jobs.RoleOwner}, {Project: "shared", Role: jobs.RoleAdmin}}
+	if !slices.Equal(list, want) {
+		t.Errorf("found %v", list)
+	}
+}
+
 func TestUnreadableRoles(t *testing.T) {
 	broken := map[string]string{
 		"broken": `{"course_owner":`, "a number": `{"course_owner":7,"course_admins":["owner@example.edu"]}`,

@@ -22,7 +22,8 @@ func audit(ctx context.Context, q querier, e jobs.AuditEntry) error {
 // Entries implements jobs.Journal.
 func (s *Store) Entries(ctx context.Context, q jobs.AuditQuery) ([]jobs.AuditEntry, error) {
 	rows, err := s.pool.Query(ctx, `select id, at, actor, action, project, coalesce(job_id::text, ''), detail, remote
-		from bulkexport.audit where project = $1 and ($2 = 0 or id < $2) order by id desc limit $3`, q.Project, q.Before, q.Limit)
+		from bulkexport.audit where project = $1 and ($2 = 0 or id < $2) and ($3 = '' or job_id = nullif($3, '')::uuid)
+		order by id desc limit $4`, q.Project, q.Before, q.Job, q.Limit)
 	if err != nil {
 		return nil, classify(err)
 	}

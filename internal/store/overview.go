@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,4 +52,15 @@ func (s *Store) Yardstick(ctx context.Context, project string, k jobs.Kind) (y j
 				from recent where bytes_raw > 50e6), 0)::float8
 		from sized`, project, k, yardsticks).Scan(&y.RawPerRow, &y.FilePerRow, &y.RawPerSecond)
 	return y, classify(err)
+}
+
+// Parts implements jobs.Overview.
+func (s *Store) Parts(ctx context.Context, job, nonce string) ([]jobs.Part, error) {
+	rows, err := s.pool.Query(ctx, `select cut -> 'parts' from bulkexport.checkpoints
+		where job_id = $1 and nonce = $2 order by number`, job, nonce)
+	if err != nil {
+		return nil, classify(err)
+	}
+	cuts, err := pgx.CollectRows(rows, pgx.RowTo[[]jobs.Part])
+	return slices.Concat(cuts...), classify(err)
 }
