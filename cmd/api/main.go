@@ -3,9 +3,11 @@ package main
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +19,7 @@ import (
 	"github.com/bulkexport/bulkexport/internal/config"
 	"github.com/bulkexport/bulkexport/internal/jobs"
 	"github.com/bulkexport/bulkexport/internal/telemetry"
+	"github.com/bulkexport/bulkexport/internal/web"
 )
 
 func main() { boot.Main("api", serve) }
@@ -39,7 +42,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	})
 	people := auth.New(auth.Config{
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
-		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Log: log,
+		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Stylesheet: web.Stylesheet(cfg.PublicURL), Log: log,
 	})
 	probes := &telemetry.Probes{
 		Required: map[string]telemetry.Check{"database": p.store.Ready},
@@ -50,10 +53,17 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		probes.Optional["provider"] = people.Ping
 	}
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
+	pages, err := web.New(web.Config{
+		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
+	})
+	if err != nil {
+		return err
+	}
 	handler := api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
 		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
 		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
+		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
 	})
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -68,6 +68,11 @@ type Config struct {
 
 	Browser      http.Handler // signs people in and out
 	BrowserPaths []string
+	// Pages are for people, at patterns of http.ServeMux; Absent tells them that
+	// there is none. Nil: there are none at all.
+	Pages        http.Handler
+	PagePatterns []string
+	Absent       http.Handler
 }
 
 type server struct {
@@ -103,6 +108,9 @@ func New(cfg Config) http.Handler {
 	s.routes()
 	for _, path := range cfg.BrowserPaths {
 		mux.Handle(path, cfg.Browser)
+	}
+	for _, pattern := range cfg.PagePatterns {
+		mux.Handle(pattern, cfg.Pages)
 	}
 	s.described(mux, operations)
 	mux.Handle("GET /healthz", cfg.Probes)
@@ -204,8 +212,15 @@ func private(next http.Handler) http.Handler {
 func (s *server) strict(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := fromFramework(http.StatusNotFound, "There is no such address.").(*Problem)
-		if !plain(r.URL.EscapedPath()) {
+		absent := func() {
+			if s.cfg.Absent != nil && forPeople(r) {
+				s.cfg.Absent.ServeHTTP(w, r)
+				return
+			}
 			s.write(humago.NewContext(&huma.Operation{}, r, w), p)
+		}
+		if !plain(r.URL.EscapedPath()) {
+			absent()
 			return
 		}
 		h, pattern := mux.Handler(r)
@@ -219,8 +234,14 @@ func (s *server) strict(mux *http.ServeMux) http.Handler {
 			p = fromFramework(probe.status, "This address takes other methods: see the Allow header.").(*Problem)
 			w.Header().Set("Allow", probe.header.Get("Allow"))
 		}
-		s.write(humago.NewContext(&huma.Operation{}, r, w), p)
+		absent()
 	})
+}
+
+// forPeople reports whether a browser asks for a page, and not for one of the
+// API's addresses.
+func forPeople(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") && !strings.HasPrefix(r.URL.Path, "/v1/")
 }
 
 // statusProbe learns what the mux would have answered.

@@ -36,6 +36,7 @@ type Config struct {
 	Sessions   Sessions
 	SessionTTL time.Duration
 	PublicURL  string // without a slash at the end; may have a path
+	Stylesheet string // address of the pages' look; empty: none
 }
 
 // Authenticator proves who sent a request.
@@ -43,6 +44,7 @@ type Authenticator struct {
 	keys Keys
 	log  *slog.Logger
 	base string // the public URL
+	look string // the stylesheet's address
 
 	// Without a provider these are nil.
 	oidc     *provider
@@ -58,7 +60,7 @@ type Authenticator struct {
 func New(cfg Config) *Authenticator { return newAt(cfg, time.Now) }
 
 func newAt(cfg Config, now func() time.Time) *Authenticator {
-	a := &Authenticator{keys: cfg.Keys, log: cfg.Log, base: cfg.PublicURL}
+	a := &Authenticator{keys: cfg.Keys, log: cfg.Log, base: cfg.PublicURL, look: cfg.Stylesheet}
 	if cfg.Issuer != "" {
 		cfg.Audience = cmp.Or(cfg.Audience, cfg.ClientID)
 		a.oidc = newProvider(cfg, now)

@@ -27,19 +27,23 @@ type page struct {
 	// Form is where a button sends a form to.
 	Form, Button string
 
+	// Look is the stylesheet's address.
+	Look string
+
 	// formTo are origins beside this one where the form may lead in the end.
 	formTo string
 }
 
 func (a *Authenticator) show(w http.ResponseWriter, p page) {
 	var b bytes.Buffer
+	p.Look = a.look
 	if err := pageTemplate.Execute(&b, p); err != nil {
 		a.log.Error("page not made", "error", err)
 	}
 	guarded(w)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' "+p.formTo))
+	h.Set("Content-Security-Policy", strings.TrimSpace("default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' "+p.formTo))
 	if p.Status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "5")
 	}
