@@ -80,10 +80,18 @@ func (s *Service) Open(ctx context.Context, p Principal, w Wanted) (Object, erro
 	return o, err
 }
 
-// Check reports whether what is wanted could be had, and hands nothing out.
+// Check reports whether what is wanted could be had, and hands nothing out. It
+// asks the store, too.
 func (s *Service) Check(ctx context.Context, p Principal, w Wanted) error {
-	_, err := s.locate(ctx, p, w)
-	return err
+	l, err := s.locate(ctx, p, w)
+	if err != nil {
+		return err
+	}
+	o, err := l.files.Open(ctx, l.key)
+	if err != nil {
+		return err
+	}
+	return o.Close()
 }
 
 func (s *Service) locate(ctx context.Context, p Principal, w Wanted) (located, error) {

@@ -44,7 +44,10 @@ func (p *Pages) export(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := exportPage{row: v.row(j), Done: doneWords[v.r.URL.Query().Get("done")], Key: p.cfg.NewKey()}
+	page := exportPage{row: v.row(j), Key: p.cfg.NewKey()}
+	if d := doneWords[v.r.URL.Query().Get("done")]; d.open == page.Open() {
+		page.Done = d.words
+	}
 	entries, err := p.cfg.Service.Audit(ctx, v.who, jobs.AuditQuery{Project: j.Project, Job: j.ID, Limit: linesShown})
 	if err != nil {
 		return err

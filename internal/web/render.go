@@ -185,5 +185,5 @@ func inWords(d time.Duration) string {
 	case d < 48*time.Hour:
 		return plural(int64(d.Round(time.Hour)/time.Hour), "hour")
 	}
-	return plural(int64(d/(24*time.Hour)), "day")
+	return plural(int64(d.Round(24*time.Hour)/(24*time.Hour)), "day")
 }

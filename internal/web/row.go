@@ -150,3 +150,6 @@ func (r row) Help() string {
 func (r row) AllowSkipping() bool {
 	return r.Failure != nil && r.Failure.Code == jobs.CodeTooManyBadRows
 }
+
+// Canceling reports whether it is being stopped.
+func (r row) Canceling() bool { return r.Job.Canceling() }

@@ -40,13 +40,16 @@ var helps = map[string]string{
 	jobs.CodeTooLarge:       "Choose a shorter time span, and export the rest after it.",
 }
 
-// doneWords say what an action that led here did.
-var doneWords = map[string]string{
-	"extended": "The file stays longer now.",
-	"deleted":  "The file is deleted.",
-	"canceled": "The export is being stopped.",
-	"joined":   "This export was already under way. You will be told when it is ready, too.",
-	"started":  "The export is under way. You can close this page.",
+// doneWords say what an action that led here did, while that is of interest.
+var doneWords = map[string]struct {
+	open  bool // while the export waits or runs
+	words string
+}{
+	"started":  {true, "The export is under way."},
+	"joined":   {true, "This export was already under way. You will be told when it is ready, too."},
+	"canceled": {true, "The export is being stopped."},
+	"extended": {false, "The file stays longer now."},
+	"deleted":  {false, "The file is deleted."},
 }
 
 // refusals are the errors that have words of their own.
