@@ -34,7 +34,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
 	watcher := jobs.NewWatcher(p.store, log)
 	service := jobs.NewService(jobs.ServicePorts{
-		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Watcher: watcher,
+		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
 		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
 	}, jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,

@@ -200,6 +200,7 @@ const (
 	ActionPurge        = "purge"
 	ActionPurgeProject = "purge_project"
 	ActionOriginal     = "original"
+	ActionResend       = "resend"
 	Refused            = "refused"
 )
 

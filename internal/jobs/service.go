@@ -30,6 +30,7 @@ type ServicePorts struct {
 	Files       Files
 	Catalogue   Catalogue
 	OwnProjects OwnProjects
+	Letters     Letters
 	// Originals holds the documents' own files; nil: they are not handed out.
 	Originals Files
 	Watcher   *Watcher

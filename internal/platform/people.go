@@ -65,9 +65,13 @@ func roleIn(value []byte, email string) (jobs.Role, error) {
 }
 
 func standingIn(value []byte, email string) (role jobs.Role, frozen bool, err error) {
+	owner, admins, frozen, err := courseIn(value)
+	return roleOf(email, owner, admins), frozen, err
+}
+
+// courseIn reads the JSON of one project.
+func courseIn(value []byte) (owner string, admins []string, frozen bool, err error) {
 	var course map[string]json.RawMessage // a struct would take keys in any case
-	var owner string
-	var admins []string
 	err = json.Unmarshal(value, &course)
 	for key, into := range map[string]any{"course_owner": &owner, "course_admins": &admins} {
 		if v, ok := course[key]; ok && err == nil {
@@ -75,9 +79,9 @@ func standingIn(value []byte, email string) (role jobs.Role, frozen bool, err er
 		}
 	}
 	if err != nil {
-		return jobs.RoleNone, false, errors.New("the platform's role entry of a project is not what it should be")
+		return "", nil, false, errors.New("the platform's role entry of a project is not what it should be")
 	}
-	return roleOf(email, owner, admins), string(course["is_frozen"]) == "true", nil
+	return owner, admins, string(course["is_frozen"]) == "true", nil
 }
 
 // scanCount is how many entries of the hash one step of a scan looks at.
@@ -102,6 +106,25 @@ func (r *Roles) Projects(ctx context.Context, email string) ([]jobs.OwnProject, 
 			return slices.Collect(maps.Values(found)), nil
 		}
 	}
+}
+
+// People implements jobs.People: the owner and the admins, in lower case.
+func (r *Roles) People(ctx context.Context, project string) ([]string, error) {
+	value, err := r.rdb.HGet(ctx, rolesKey, project).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &jobs.Unavailable{Dependency: "the platform's role store", Err: err}
+	}
+	owner, admins, _, err := courseIn(value)
+	var people []string
+	for _, email := range append([]string{owner}, admins...) {
+		if email = strings.ToLower(strings.TrimSpace(email)); email != "" && !slices.Contains(people, email) {
+			people = append(people, email)
+		}
+	}
+	return people, err
 }
 
 // roleOf compares in lower case, as the platform does: Unicode's folding would

@@ -219,14 +219,3 @@ func (s *Store) RequestCancel(ctx context.Context, id string, p jobs.Principal) 
 	})
 	return j, err
 }
-
-// notify puts a mail for everyone who waits for a job that has just ended into
-// the outbox: one a person and outcome.
-func notify(ctx context.Context, q querier, id string) error {
-	_, err := q.Exec(ctx, `insert into bulkexport.outbox (job_id, recipient, outcome)
-		select j.id, r, case j.state when 'succeeded' then 'ready' else j.state end
-		from bulkexport.jobs j, unnest(j.notify || j.requested_by) r
-		where j.id = $1 and j.state in ('succeeded', 'failed', 'canceled')
-		on conflict do nothing`, id)
-	return err
-}
