@@ -109,6 +109,11 @@ func TestPagesInEveryState(t *testing.T) {
 		values ($1, 2, 'elsewhere-2', now(), 'retried', 'source_unavailable', 'The platform''s database did not answer.')`, ids["retrying"]); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := db.Exec(t.Context(), `insert into bulkexport.outbox (job_id, recipient, outcome, state, sent_at, tries, last_error)
+		select $1, 'person-' || s || '@example.edu', 'ready', s, case s when 'sent' then now() end, 3, 'smtp_away'
+		from unnest(array['due', 'sent', 'dropped', 'refused', 'unsure', 'given_up']) s`, ids["ready-all"]); err != nil {
+		t.Fatal(err)
+	}
 	for name, id := range ids {
 		c.open("/exports/" + id)
 		c.a11y(name)

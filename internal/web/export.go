@@ -17,6 +17,7 @@ type exportPage struct {
 	row
 	Snippets []snippet
 	Parts    []jobs.Part
+	Letters  []letter
 	Lines    []line
 	Fetched  bool // somebody fetched the file
 	Done     string
@@ -55,6 +56,9 @@ func (p *Pages) export(v *visit) error {
 	page.Lines = v.lines(entries)
 	for i := range page.Lines {
 		page.Lines[i].Job = "" // this is its page
+	}
+	if page.Letters, err = p.letters(v, id); err != nil {
+		return err
 	}
 	page.Fetched = slices.ContainsFunc(entries, func(e jobs.AuditEntry) bool { return e.Action == string(jobs.File) })
 	if page.Ready() {
@@ -150,6 +154,41 @@ func (p *Pages) extend(v *visit) error {
 	})
 }
 
+// letter is a mail as the page tells of it.
+type letter struct {
+	jobs.Letter
+	About, Became string
+	When          string
+	At            time.Time
+	Again         bool // it can be sent once more
+}
+
+func (p *Pages) letters(v *visit, id string) ([]letter, error) {
+	found, err := p.cfg.Service.Letters(v.r.Context(), v.who, id)
+	list := make([]letter, len(found))
+	for i, l := range found {
+		shown := letter{Letter: l, About: aboutWords[l.Outcome], Became: becameWords[l.State], At: l.DueAt, Again: l.State != jobs.LetterDue}
+		switch {
+		case l.State == jobs.LetterSent && l.SentAt != nil:
+			shown.At = *l.SentAt
+		case l.State == jobs.LetterDue && l.Code != "":
+			shown.Became = "could not be sent yet; tried again"
+		}
+		shown.When = v.zone.moment(shown.At)
+		list[i] = shown
+	}
+	return list, err
+}
+
+// resend has a mail sent once more.
+func (p *Pages) resend(v *visit) error {
+	letter, err := strconv.ParseInt(v.r.PathValue("letter"), 10, 64)
+	if err != nil {
+		return jobs.ErrNotFound
+	}
+	return p.act(v, "resent", func(id string) error { return p.cfg.Service.Resend(v.r.Context(), v.who, id, letter) })
+}
+
 // again asks for the same once more.
 func (p *Pages) again(v *visit) error {
 	j, err := p.job(v)
@@ -216,4 +255,3 @@ func (v *visit) lines(entries []jobs.AuditEntry) []line {
 	}
 	return list
 }
-

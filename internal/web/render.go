@@ -25,14 +25,14 @@ type templates map[string]*template.Template
 // parseTemplates makes all pages. Their addresses begin with base.
 func parseTemplates(base string) (templates, error) {
 	funcs := template.FuncMap{
-		"at":       func(path ...string) string { return base + strings.Join(path, "") },
-		"asset":    func(name string) string { return base + assetURLs[name] },
-		"segment":  url.PathEscape,
-		"count":    humanize.Comma,
-		"bytes":    func(n int64) string { return humanize.Bytes(uint64(max(n, 0))) },
-		"duration": inWords,
-		"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"kind":     func(k jobs.Kind) string { return kindWords[k] },
+		"at":      func(path ...string) string { return base + strings.Join(path, "") },
+		"asset":   func(name string) string { return base + assetURLs[name] },
+		"segment": url.PathEscape,
+		"count":   humanize.Comma,
+		"bytes":   func(n int64) string { return humanize.Bytes(uint64(max(n, 0))) },
+		"between": between,
+		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"kind":    func(k jobs.Kind) string { return kindWords[k] },
 	}
 	layout, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {
@@ -151,12 +151,8 @@ func (p *Pages) signedOut(v *visit) message {
 		return message{Title: "There is no sign-in here", Text: "This service takes API keys of the platform only. Who operates it can set an OpenID provider up."}
 	}
 	next := v.r.URL.RequestURI()
-	if v.r.Method != http.MethodGet {
-		next = v.r.URL.EscapedPath() // the page whose form it was, or near it
-		next = strings.TrimSuffix(next, "/"+lastSegment(next))
-		if strings.HasPrefix(v.r.URL.Path, "/p/") {
-			next = v.r.URL.EscapedPath()
-		}
+	if id := v.r.PathValue("id"); v.r.Method != http.MethodGet && isID(id) {
+		next = "/exports/" + id // whose form it was
 	}
 	m := message{Title: "Please sign in", Text: "This page is for the owner and the admins of a project. You are not signed in, or your sign-in has ended.",
 		Link: "/login?" + url.Values{"next": {next}}.Encode(), LinkText: "Sign in"}
@@ -168,6 +164,21 @@ func (p *Pages) signedOut(v *visit) message {
 }
 
 func lastSegment(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// between is a range of times in words; a common unit is said once.
+func between(least, most time.Duration) string {
+	a, b := inWords(least), inWords(most)
+	n, unit, _ := strings.Cut(a, " ")
+	if strings.HasPrefix(lastWord(b), unit) {
+		a = n
+	}
+	if a == b || n+" "+unit == b {
+		return b
+	}
+	return a + " to " + b
+}
+
+func lastWord(s string) string { return s[strings.LastIndexByte(s, ' ')+1:] }
 
 // inWords is a time span as people say it, rounded to what matters.
 func inWords(d time.Duration) string {

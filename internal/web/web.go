@@ -31,6 +31,7 @@ type Sights interface {
 	Get(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	Parts(ctx context.Context, p jobs.Principal, id string) ([]jobs.Part, error)
 	Audit(ctx context.Context, p jobs.Principal, q jobs.AuditQuery) ([]jobs.AuditEntry, error)
+	Letters(ctx context.Context, p jobs.Principal, id string) ([]jobs.Letter, error)
 	Check(ctx context.Context, p jobs.Principal, w jobs.Wanted) error
 }
 
@@ -39,6 +40,7 @@ type Actions interface {
 	Cancel(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	Extend(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	Purge(ctx context.Context, p jobs.Principal, id string) error
+	Resend(ctx context.Context, p jobs.Principal, id string, letter int64) error
 }
 
 // Door says who sent a request, and tells in the headers how much they may
@@ -89,6 +91,7 @@ func New(cfg Config) (*Pages, error) {
 	p.handle("POST /exports/{id}/delete", p.purge)
 	p.handle("POST /exports/{id}/extend", p.extend)
 	p.handle("POST /exports/{id}/again", p.again)
+	p.handle("POST /exports/{id}/mails/{letter}", p.resend)
 	p.mux.Handle("GET "+assetsPath, http.HandlerFunc(serveAsset))
 	p.mux.Handle("/", http.HandlerFunc(p.Absent))
 	return p, nil

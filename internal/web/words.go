@@ -50,6 +50,7 @@ var doneWords = map[string]struct {
 	"canceled": {true, "The export is being stopped."},
 	"extended": {false, "The file stays longer now."},
 	"deleted":  {false, "The file is deleted."},
+	"resent":   {false, "The mail is sent once more."},
 }
 
 // refusals are the errors that have words of their own.
@@ -82,6 +83,7 @@ var refusals = []struct {
 var didWords = map[string]string{
 	jobs.ActionCreate: "asked for the export", jobs.ActionJoin: "joined the export", jobs.ActionCancel: "stopped the export",
 	jobs.ActionExtend: "kept the file for longer", jobs.ActionPurge: "deleted the file", jobs.ActionPurgeProject: "deleted all exports of the project",
+	jobs.ActionResend:  "had a mail sent once more",
 	jobs.ActionPreview: "looked at a preview", jobs.ActionOriginal: "downloaded the original file",
 	string(jobs.File): "downloaded the file", string(jobs.Manifest): "downloaded the manifest", string(jobs.Checksums): "downloaded the checksums",
 }
@@ -90,6 +92,7 @@ var didWords = map[string]string{
 var wantedWords = map[string]string{
 	jobs.ActionCreate: "asking for an export", jobs.ActionGet: "looking at an export", jobs.ActionList: "looking at the exports",
 	jobs.ActionWatch: "watching an export", jobs.ActionAudit: "looking at this list", jobs.ActionPreview: "a preview",
+	jobs.ActionResend: "sending a mail",
 	jobs.ActionCancel: "stopping an export", jobs.ActionExtend: "keeping a file", jobs.ActionPurge: "deleting a file",
 	jobs.ActionPurgeProject: "deleting all exports", jobs.ActionOriginal: "an original file",
 	string(jobs.File): "downloading a file", string(jobs.Manifest): "downloading a manifest", string(jobs.Checksums): "downloading checksums",
@@ -100,4 +103,16 @@ func refusedWords(action string) string {
 		return w
 	}
 	return action
+}
+
+// aboutWords say what a mail tells, and becameWords what became of it.
+var aboutWords = map[jobs.Outcome]string{
+	jobs.LetterReady: "that it is ready", jobs.LetterFailed: "that it failed", jobs.LetterCanceled: "that it was stopped",
+	jobs.LetterExpiring: "that the file will be deleted soon", jobs.LetterExported: "that somebody exported everything",
+}
+
+var becameWords = map[jobs.LetterState]string{
+	jobs.LetterDue: "is on its way", jobs.LetterSent: "was sent", jobs.LetterDropped: "was not sent: not the owner or an admin any more",
+	jobs.LetterRefused: "was refused by the mail server", jobs.LetterUnsure: "was sent, but the mail server did not confirm it",
+	jobs.LetterGivenUp: "could not be sent for days",
 }
