@@ -78,7 +78,7 @@ func lives() map[string]map[string]any {
 		"failed":    {"state": "failed", "error_code": "source_refused", "error_message": "The platform's database refused to be read.", "error_retryable": true, "finished_at": time.Now()},
 		"bad-rows":  {"state": "failed", "error_code": "too_many_bad_rows", "error_message": "More than one row in a hundred cannot be read.", "error_retryable": false, "finished_at": time.Now(), "kind": "documents"},
 		"ready-all": {"state": "succeeded", "expires_at": time.Now().Add(50 * time.Hour), "skipped": 2, "deleted": 5, "appeared": 12, "contexts_cut": 7,
-			"skipped_rows": `[{"id": 17, "reason": "data_corrupted"}, {"id": 4711, "reason": "data_corrupted"}]`},
+			"skipped_rows": `[{"id": 17, "reason": "damaged"}, {"id": 4711, "reason": "too_large"}]`},
 		"canceled": {"state": "canceled", "finished_at": time.Now(), "canceled_by": demodata.AdminEmail},
 		"expired":  {"state": "expired", "expires_at": time.Now().Add(-time.Hour), "kind": "documents"},
 	}
@@ -252,6 +252,7 @@ func TestPagesRefuse(t *testing.T) {
 	c.sees("Please sign in") // by itself: the page asks every second
 	c.a11y("sign-in-lost")
 	c.press("Sign in")
+	c.provider(demodata.OwnerEmail)
 	c.sees("Writing the file")
 	if got := c.id(); got != running {
 		t.Errorf("led back to %s", got)
@@ -280,4 +281,3 @@ func TestPagesBeforeTheStore(t *testing.T) {
 		t.Errorf("without the store: %d %s", a.status, a.body)
 	}
 }
-

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -33,6 +34,7 @@ func parseTemplates(base string) (templates, error) {
 		"between": between,
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"kind":    func(k jobs.Kind) string { return kindWords[k] },
+		"reason":  func(r string) string { return cmp.Or(reasonWords[r], r) },
 	}
 	layout, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {

@@ -116,3 +116,8 @@ var becameWords = map[jobs.LetterState]string{
 	jobs.LetterRefused: "was refused by the mail server", jobs.LetterUnsure: "was sent, but the mail server did not confirm it",
 	jobs.LetterGivenUp: "could not be sent for days",
 }
+
+// reasonWords say why a row is missing, by the manifest's word.
+var reasonWords = map[string]string{
+	"damaged": "what is stored cannot be read", "invalid_value": "what is stored is not valid", "too_large": "it is larger than can be read",
+}
