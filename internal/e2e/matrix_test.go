@@ -30,6 +30,29 @@ type route struct {
 	want   int
 	// operators alone may.
 	operators bool
+	// page: it is one for people, and no operation of the API.
+	page bool
+}
+
+// form is what browsers send.
+var form = []string{"Content-Type", "application/x-www-form-urlencoded"}
+
+// pageRoutes are the pages and what their forms do.
+var pageRoutes = map[string]route{
+	"GET /p/{project}":                  {page: true, want: 200},
+	"POST /p/{project}":                 {page: true, body: "kind=documents&fresh=1", header: form, want: 303},
+	"GET /p/{project}/preview":          {page: true, path: "/preview?kind=conversations", want: 200},
+	"GET /p/{project}/audit":            {page: true, path: "/audit", want: 200},
+	"GET /exports/{id}":                 {page: true, on: "ready", want: 200},
+	"GET /exports/{id}/fetch/download":  {page: true, on: "ready", path: "/fetch/download", want: 303},
+	"GET /exports/{id}/fetch/manifest":  {page: true, on: "ready", path: "/fetch/manifest", want: 303},
+	"GET /exports/{id}/delete":          {page: true, on: "ready", path: "/delete", want: 200},
+	"POST /exports/{id}/delete":         {page: true, on: "ready", path: "/delete", header: form, want: 303},
+	"POST /exports/{id}/extend":         {page: true, on: "ready", path: "/extend", header: form, want: 303},
+	"POST /exports/{id}/again":          {page: true, on: "ready", path: "/again", header: form, want: 303},
+	"GET /exports/{id}/cancel":          {page: true, on: "queued", path: "/cancel", want: 200},
+	"POST /exports/{id}/cancel":         {page: true, on: "queued", path: "/cancel", header: form, want: 303},
+	"POST /exports/{id}/mails/{letter}": {page: true, on: "ready", path: "/mails/{letter}", header: form, want: 303},
 }
 
 // routes must name every operation of the API: a new one without a row fails.
@@ -58,6 +81,7 @@ type matrix struct {
 	queue    redis.UniversalClient
 	ready    string
 	document int64
+	letter   int64 // about ready
 	// refused are credentials by what is wrong with them, and what that gives.
 	refused map[string]credential
 	allowed map[string]string
@@ -86,6 +110,9 @@ func newMatrix(t *testing.T, extra ...string) *matrix {
 	err := m.db.QueryRow(t.Context(), `select id from documents where course_name = $1 and s3_path like 'courses/%' order by id limit 1`,
 		demodata.DemoProject).Scan(&m.document)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.db.QueryRow(t.Context(), `update bulkexport.outbox set state = 'refused' where job_id = $1 and recipient <> '' returning id`, m.ready).Scan(&m.letter); err != nil {
 		t.Fatal(err)
 	}
 	m.people(issuer)
@@ -128,10 +155,14 @@ func (m *matrix) people(i *testenv.Issuer) {
 
 // at is a route's address on a job, or in a project.
 func (m *matrix) at(r route, job, project string) string {
-	if r.on != "" {
-		return "/v1/exports/" + job + r.path
+	api, projects := "/v1", "/projects/"
+	if r.page {
+		api, projects = "", "/p/"
 	}
-	return "/v1/projects/" + url.PathEscape(project) + strings.ReplaceAll(r.path, "{document}", fmt.Sprint(m.document))
+	if r.on != "" {
+		return api + "/exports/" + job + strings.ReplaceAll(r.path, "{letter}", fmt.Sprint(m.letter))
+	}
+	return api + projects + url.PathEscape(project) + strings.ReplaceAll(r.path, "{document}", fmt.Sprint(m.document))
 }
 
 // fresh is a job of its own for a call that may change it.
@@ -174,7 +205,9 @@ func TestWhoMay(t *testing.T) {
 	}
 	queued := m.fresh(route{on: "queued"})
 	jobs := map[string]string{"ready": m.ready, "queued": queued}
-	for name, r := range routes {
+	all := maps.Clone(routes)
+	maps.Copy(all, pageRoutes)
+	for name, r := range all {
 		method, _, _ := strings.Cut(name, " ")
 		for who, c := range m.refused {
 			if r.operators && who == "operator" {
@@ -191,7 +224,11 @@ func TestWhoMay(t *testing.T) {
 				t.Errorf("%s, %s: %d %s, want %d", name, who, a.status, a.body, c.want)
 				continue
 			}
-			m.problem(t, a)
+			if r.page {
+				m.page(t, a)
+			} else {
+				m.problem(t, a)
+			}
 			if after := m.everything(); after != before {
 				t.Errorf("%s, %s: a refused call left something behind:\n%s\n%s", name, who, before, after)
 			}
@@ -224,10 +261,23 @@ func (m *matrix) allow(name, method string, r route) {
 		return
 	}
 	for who, token := range m.allowed {
-		a := m.call(method, m.at(r, m.fresh(r), demodata.DemoProject), token, r.body, r.header...)
+		job := m.fresh(r)
+		if strings.Contains(r.path, "{letter}") {
+			job = m.ready
+		}
+		a := m.call(method, m.at(r, job, demodata.DemoProject), token, r.body, r.header...)
 		if a.status != r.want {
 			m.t.Errorf("%s, %s: %d %s, want %d", name, who, a.status, a.body, r.want)
 		}
+	}
+}
+
+// page holds a refused page to say nothing about what there is.
+func (m *matrix) page(t *testing.T, a answer) {
+	t.Helper()
+	body := string(a.body)
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || strings.Contains(body, demodata.OwnerEmail) || strings.Contains(body, "Download") {
+		t.Errorf("a refused page: %v\n%s", a.header, body)
 	}
 }
 
