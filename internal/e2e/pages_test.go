@@ -93,7 +93,8 @@ func TestPagesInEveryState(t *testing.T) {
 	s := start(t, w, 0, withSignIn(t)...)
 	db := w.Admin(t)
 	long := strings.Repeat("a-very-long-name-", 11) + "of-a-project!"
-	for _, p := range []string{"مشروع الأرشيف ١٤٤٧ (سري)", long, "closed"} {
+	hostile := `"><img src=x onerror=alert(1)><script>alert(2)</script>'`
+	for _, p := range []string{"مشروع الأرشيف ١٤٤٧ (سري)", long, hostile} {
 		owned(t, w, p)
 	}
 	c := s.chromium("Europe/Berlin")
@@ -127,6 +128,8 @@ func TestPagesInEveryState(t *testing.T) {
 	c.open(pagesOf(long))
 	c.sees("There is nothing in this time")
 	c.a11y("project-long-name")
+	c.open(pagesOf(hostile))
+	c.sees(hostile, "There is nothing in this time")
 	for name, path := range map[string]string{
 		"ask-cancel": "/exports/" + ids["running"] + "/cancel", "ask-delete": "/exports/" + ids["ready-all"] + "/delete",
 		"audit": pagesOf(demodata.DemoProject) + "/audit", "not-found": "/exports/" + strings.Repeat("0", 8) + "-0000-0000-0000-000000000000",
