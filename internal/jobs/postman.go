@@ -14,7 +14,7 @@ const (
 	tidyEvery = time.Minute
 	// postLease is longer than a try may take, so that nobody else begins one.
 	postLease = 2 * time.Minute
-	postLimit = time.Minute
+	postLimit = 20 * time.Second
 	// settleLimit is how long a worker tries to note what came of a try; within the lease.
 	settleLimit = 30 * time.Second
 	// awayPause is how long a mail server that takes nothing is left alone, and a
@@ -199,7 +199,9 @@ func (p *Postman) announce(ctx context.Context, post Post) Settlement {
 }
 
 func (p *Postman) send(ctx context.Context, post Post) Settlement {
-	ctx, cancel := context.WithTimeout(ctx, postLimit)
+	// A conversation that has begun is ended also by a worker that is told to stop:
+	// nobody would know whether the mail was taken.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postLimit)
 	defer cancel()
 	first := post.First()
 	err := p.hand(ctx, post)
