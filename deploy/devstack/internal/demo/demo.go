@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := report(o.Out, j, path, first, took); err != nil {
 		return err
 	}
-	return showMail(ctx, o.Out, o.Inbox, j.ID)
+	return showMail(ctx, o.Out, o.Inbox, j)
 }
 
 // follow polls until the export is over.

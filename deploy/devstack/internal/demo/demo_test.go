@@ -24,8 +24,7 @@ type service struct {
 	result map[string]any
 	state  string // the last
 	polls  int
-	looks  int  // into the inbox; the mail is there at the second
-	silent bool // it is never there
+	looks  int // into the inbox; the mail is there at the second
 }
 
 func start(t *testing.T, file []byte) *service {
@@ -53,10 +52,10 @@ func start(t *testing.T, file []byte) *service {
 	mux.HandleFunc("GET /api/messages", func(w http.ResponseWriter, _ *http.Request) {
 		s.looks++
 		text := "See http://h/exports/j0\r\n"
-		if s.looks > 1 && !s.silent {
+		if s.looks > 1 {
 			text = "See http://h/exports/j1\r\n\r\nBye\r\n"
 		}
-		_ = json.NewEncoder(w).Encode([]map[string]any{{
+		_ = json.NewEncoder(w).Encode([]map[string]any{{"to": []string{"c@d"}, "subject": "FYI", "text": "http://h/exports/j1"}, {
 			"to": []string{"a@b"}, "subject": "Ready", "text": text, "headers": []map[string]string{{"name": "From", "value": "Export <e@b>"}},
 		}})
 	})
@@ -83,7 +82,7 @@ func (s *service) authorised(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *service) job(w http.ResponseWriter, state string) {
-	job := map[string]any{"id": "j1", "state": state, "phase": nil, "progress": map[string]any{"rows": 1, "rows_total": 2}}
+	job := map[string]any{"id": "j1", "requested_by": "a@b", "state": state, "phase": nil, "progress": map[string]any{"rows": 1, "rows_total": 2}}
 	if state == "succeeded" {
 		job["result"] = s.result
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,14 +25,14 @@ type letter struct {
 // mailTimeout is for a mail that workers look for every two seconds.
 const mailTimeout = 30 * time.Second
 
-// showMail waits for the mail about an export and shows it.
-func showMail(ctx context.Context, out *os.File, inbox, id string) error {
+// showMail waits for the mail to who asked for an export and shows it.
+func showMail(ctx context.Context, out *os.File, inbox string, j job) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, mailTimeout, fmt.Errorf("no mail about the export within %s", mailTimeout))
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		l, found, err := find(ctx, inbox, id)
+		l, found, err := find(ctx, inbox, j)
 		if err != nil {
 			return err
 		}
@@ -47,8 +48,8 @@ func showMail(ctx context.Context, out *os.File, inbox, id string) error {
 	}
 }
 
-// find looks for a mail with a link to the export's page.
-func find(ctx context.Context, inbox, id string) (letter, bool, error) {
+// find looks for a mail to them with a link to the export's page.
+func find(ctx context.Context, inbox string, j job) (letter, bool, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, inbox+"/api/messages", nil)
 	if err != nil {
 		return letter{}, false, err
@@ -63,7 +64,7 @@ func find(ctx context.Context, inbox, id string) (letter, bool, error) {
 		return letter{}, false, fmt.Errorf("inbox: %s: %w", res.Status, err)
 	}
 	for _, l := range list {
-		if strings.Contains(l.Text, "/exports/"+id) {
+		if slices.Contains(l.To, j.By) && strings.Contains(l.Text, "/exports/"+j.ID) {
 			return l, true, nil
 		}
 	}
