@@ -155,7 +155,7 @@ func runDemo(ctx context.Context, args []string) (err error) {
 	}()
 	env := s.Env()
 	err = demo.Run(ctx, demo.Options{
-		API: env.Get("API_URL"), Key: env.Get("API_KEY_OWNER"), Project: env.Get("DEMO_PROJECT"),
+		API: env.Get("API_URL"), Key: env.Get("API_KEY_OWNER"), Project: env.Get("DEMO_PROJECT"), Inbox: env.Get("DEVSTACK_INBOX_URL"),
 		Folder: filepath.Join(".data", "downloads"), Out: os.Stdout,
 	})
 	if err != nil && ctx.Err() != nil {

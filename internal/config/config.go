@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
 	"strings"
 	"time"
+	_ "time/tzdata" // images without zones know DISPLAY_TZ, too
 
 	"github.com/caarlos0/env/v11"
 )
@@ -62,6 +64,11 @@ type Config struct {
 	SessionTTL       time.Duration `env:"SESSION_TTL" envDefault:"8h" doc:"life of a browser's session"`
 	OperatorEmails   []string      `env:"OPERATOR_EMAILS" doc:"people, by comma, who operate this service; that gives them no project's data"`
 
+	SMTPURL        string `env:"SMTP_URL" secret:"yes" doc:"mail server: smtp://user:password@host:587, encrypted by STARTTLS unless ?tls=off or on this machine, or smtps://user:password@host:465; absent: no mails"`
+	MailFrom       string `env:"MAIL_FROM" doc:"sender of mails: an address, or Name <address>; required with SMTP_URL"`
+	MailTellAdmins bool   `env:"MAIL_TELL_ADMINS" envDefault:"true" doc:"tell a project's owner and admins when somebody exports everything"`
+	DisplayTZ      string `env:"DISPLAY_TZ" envDefault:"UTC" doc:"time zone of mails, such as America/Chicago; UTC stands beside it"`
+
 	WorkerConcurrency int           `env:"WORKER_CONCURRENCY" envDefault:"2" doc:"large exports at once on a worker; as many small ones beside them"`
 	ProjectSlots      int           `env:"PROJECT_SLOTS" envDefault:"1" doc:"exports of one project at once, in each lane"`
 	ProjectQueueMax   int           `env:"PROJECT_QUEUE_MAX" envDefault:"100" doc:"exports of one project that may wait"`
@@ -98,7 +105,7 @@ func networks(s string) (list []netip.Prefix, err error) {
 
 // secrets may be given as files.
 var secrets = []string{"DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "PLATFORM_REDIS_URL", "S3_SECRET_ACCESS_KEY",
-	"S3_SOURCE_SECRET_ACCESS_KEY", "OIDC_CLIENT_SECRET"}
+	"S3_SOURCE_SECRET_ACCESS_KEY", "OIDC_CLIENT_SECRET", "SMTP_URL"}
 
 // Load reads and checks the environment, given as os.Environ gives it. It
 // reports everything that is wrong at once.
@@ -182,6 +189,7 @@ func (c *Config) validate() (errs []error) {
 	for _, e := range c.OperatorEmails {
 		need(strings.Count(e, "@") == 1, "OPERATOR_EMAILS must be e-mail addresses")
 	}
+	c.validateMail(need)
 	need(c.AuditRetention >= 30*24*time.Hour, "AUDIT_RETENTION must be 720h (30 days) or more")
 	need(c.S3Prefix == "" || strings.HasSuffix(c.S3Prefix, "/"), "S3_PREFIX must end in /")
 	need(c.SourceConns >= 1 && c.SourceConns <= 16, "SOURCE_CONNS must be 1 to 16")
@@ -196,4 +204,25 @@ func (c *Config) validate() (errs []error) {
 	need(c.GzipLevel >= 1 && c.GzipLevel <= 9, "GZIP_LEVEL must be 1 to 9")
 	need(c.ShutdownGrace >= time.Second, "SHUTDOWN_GRACE must be 1s or more")
 	return errs
+}
+
+func (c *Config) validateMail(need func(ok bool, message string)) {
+	u, err := url.Parse(c.SMTPURL)
+	need(c.SMTPURL == "" || err == nil && (u.Scheme == "smtp" || u.Scheme == "smtps") && u.Hostname() != "",
+		"SMTP_URL must be smtp://user:password@host:587 or smtps://user:password@host:465")
+	need(c.SMTPURL == "" || c.MailFrom != "", "MAIL_FROM is needed with SMTP_URL: the address that mails come from")
+	if c.MailFrom != "" {
+		_, err := mail.ParseAddress(c.MailFrom)
+		need(err == nil, "MAIL_FROM must be an address such as exports@example.org, or Bulk Export <exports@example.org>")
+	}
+	_, err = time.LoadLocation(c.DisplayTZ)
+	need(err == nil && c.DisplayTZ != "Local", "DISPLAY_TZ must be a time zone such as UTC or America/Chicago")
+}
+
+// Zone is that of DISPLAY_TZ.
+func (c *Config) Zone() *time.Location {
+	if z, err := time.LoadLocation(c.DisplayTZ); err == nil {
+		return z
+	}
+	return time.UTC // not after Load
 }

@@ -90,3 +90,25 @@ func TestEdges(t *testing.T) {
 		}
 	}
 }
+
+func TestMail(t *testing.T) {
+	c, err := Load(with("SMTP_URL=smtp://u:secret-mail@h:587", "MAIL_FROM=Bulk Export <a@b>", "DISPLAY_TZ=America/Chicago", "MAIL_TELL_ADMINS=false"))
+	if err != nil || c.MailTellAdmins || c.Zone().String() != "America/Chicago" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := Load(enough); err != nil || !c.MailTellAdmins || c.Zone().String() != "UTC" {
+		t.Errorf("without any: %v, %v", c.Zone(), err)
+	}
+	for bad, says := range map[string]string{
+		"SMTP_URL=smtp://h":             "MAIL_FROM is needed",
+		"SMTP_URL=http://secret-mail@h": "SMTP_URL must be",
+		"MAIL_FROM=nobody":              "MAIL_FROM must be",
+		"DISPLAY_TZ=Chicago":            "DISPLAY_TZ must be",
+		"DISPLAY_TZ=Local":              "DISPLAY_TZ must be",
+		"MAIL_TELL_ADMINS=perhaps":      "MailTellAdmins",
+	} {
+		if _, err := Load(with(bad)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret-mail") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -68,6 +68,7 @@ var actions = map[string]func(context.Context, *Service, Principal) error{
 	ActionCancel: func(ctx context.Context, s *Service, p Principal) error { _, err := s.Cancel(ctx, p, "j"); return err },
 	ActionExtend: func(ctx context.Context, s *Service, p Principal) error { _, err := s.Extend(ctx, p, "j"); return err },
 	ActionPurge:  func(ctx context.Context, s *Service, p Principal) error { return s.Purge(ctx, p, "j") },
+	ActionResend: func(ctx context.Context, s *Service, p Principal) error { return s.Resend(ctx, p, "j", 1) },
 	ActionWatch:  func(ctx context.Context, s *Service, p Principal) error { _, err := s.Watch(ctx, p, "j"); return err },
 	ActionList: func(ctx context.Context, s *Service, p Principal) error {
 		_, err := s.List(ctx, p, ListQuery{Project: "p"})

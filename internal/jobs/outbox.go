@@ -26,7 +26,7 @@ type LetterState string
 const (
 	LetterDue     LetterState = "due"
 	LetterSent    LetterState = "sent"
-	LetterDropped LetterState = "dropped"  // nobody is to have it: no role any more
+	LetterDropped LetterState = "dropped"  // nobody is to have it: no role any more, or no news any more
 	LetterRefused LetterState = "refused"  // by the mail server, for good
 	LetterUnsure  LetterState = "unsure"   // sent twice, never heard of
 	LetterGivenUp LetterState = "given_up" // tried for days
@@ -39,21 +39,23 @@ type Letter struct {
 	Recipient string
 	Outcome   Outcome
 	State     LetterState
-	// Tries counts the claims; Unsure those of which nobody knows how they ended.
+	// Tries counts the claims that were the letter's own; Unsure those of which
+	// nobody knows how they ended.
 	Tries, Unsure int
 	// Edition rises when somebody asks for it once more: that is another mail.
 	Edition int
 	// Code is the class of the last error; it names nobody.
 	Code    string
 	AskedAt time.Time
-	DueAt   time.Time
-	SentAt  *time.Time
+	// DueAt is when it is tried next; while it is claimed, when the claim ends.
+	DueAt  time.Time
+	SentAt *time.Time // when a mail server last took it
 }
 
 // Post is a letter that was claimed, and what goes out with it: those of later
 // exports to the same person, where they go as one.
 type Post struct {
-	Letters    []Letter // the first was due longest, and names the mail
+	Letters    []Letter // the first is the oldest, and names the mail
 	Jobs       []Job    // what they are about, in the same order
 	CanceledBy string
 }
@@ -68,22 +70,29 @@ type Settlement struct {
 	Code  string
 	// Certain: this try surely brought nobody a mail.
 	Certain bool
+	// Spared: the try was not the letter's own and does not count.
+	Spared bool
 }
 
 // Outbox holds the letters. All its clocks are the database's.
 type Outbox interface {
 	// Take claims what is due for so long, and counts the try; false if nothing
-	// is. Who does not settle it in time loses it to the next claim.
+	// is. Who does not settle it in time loses it to the next claim. A person is
+	// told of a project's exports once in DigestEvery, of all of them then.
 	Take(ctx context.Context, lease time.Duration) (Post, bool, error)
 	// Settle ends a try. It changes nothing if another claim has come since.
 	Settle(ctx context.Context, p Post, s Settlement) error
 	// Expand turns an announcement into letters to people, all but those who get
-	// one about the export anyway. Who was told of an export of the project within
-	// every is told again after it.
-	Expand(ctx context.Context, p Post, people []string, every time.Duration) error
+	// one about the export anyway.
+	Expand(ctx context.Context, p Post, people []string) error
 	// Remind writes letters about files that go soon and that nobody has fetched.
 	Remind(ctx context.Context) error
+	// GiveUp ends letters that have been due for longer than patience.
+	GiveUp(ctx context.Context, patience time.Duration) error
 }
+
+// DigestEvery is how often a person is told of a project's exports.
+const DigestEvery = 24 * time.Hour
 
 // Letters is what people see of the letters about a job.
 type Letters interface {
@@ -94,7 +103,8 @@ type Letters interface {
 	Resend(ctx context.Context, job string, letter int64, by Principal) error
 }
 
-// Mailer sends mails. Its errors are *MailError.
+// Mailer sends mails. Its errors are *MailError; of any other nobody knows
+// whether the mail was sent.
 type Mailer interface {
 	Send(ctx context.Context, p Post) error
 }

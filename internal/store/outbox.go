@@ -30,6 +30,7 @@ const selectLetters = `select o.id, o.job_id::text, o.recipient, o.outcome, o.st
 
 func scanLetter(row pgx.CollectableRow) (l jobs.Letter, err error) {
 	err = row.Scan(&l.ID, &l.Job, &l.Recipient, &l.Outcome, &l.State, &l.Tries, &l.Unsure, &l.Edition, &l.Code, &l.AskedAt, &l.DueAt, &l.SentAt)
+	l.AskedAt, l.DueAt, l.SentAt = l.AskedAt.UTC(), l.DueAt.UTC(), utc(l.SentAt)
 	return l, err
 }
 
@@ -59,28 +60,45 @@ func (s *Store) Resend(ctx context.Context, job string, letter int64, p jobs.Pri
 			return err
 		}
 		if _, err := tx.Exec(ctx, `update bulkexport.outbox set state = 'due', due_at = now(), asked_at = now(), tries = 0, unsure = 0,
-			edition = edition + 1, last_error = null where id = $1`, letter); err != nil {
+			edition = edition + 1, last_error = null, carrier = null where id = $1`, letter); err != nil {
 			return err
 		}
 		return audit(ctx, tx, by(p, jobs.ActionResend, j))
 	})
 }
 
+// takeSQL claims one letter, and those that ride with it. Those about exports of
+// others (exported) are one mail a person and project: only the oldest that is
+// due may go, and none within a day of the last, unless somebody asked for it.
+// What went out together and may have arrived goes out together once more.
+const takeSQL = `
+with first as (
+	select o.id, o.recipient, o.outcome, o.unsure, o.edition, j.project
+	from bulkexport.outbox o join bulkexport.jobs j on j.id = o.job_id
+	where o.state = 'due' and o.due_at <= now()
+	  and not exists (select 1 from bulkexport.outbox c where c.id = o.carrier and c.state = 'due')
+	  and (o.outcome <> 'exported' or o.edition > 1 or not exists (
+		select 1 from bulkexport.outbox p join bulkexport.jobs k on k.id = p.job_id
+		where p.outcome = 'exported' and p.recipient = o.recipient and k.project = j.project and p.id <> o.id
+		  and (p.state = 'due' and p.carrier is null and p.edition = 1 and p.id < o.id
+			or p.state in ('sent', 'unsure') and coalesce(p.sent_at, p.due_at) > now() - make_interval(secs => $2))))
+	order by o.due_at, o.id limit 1 for update of o skip locked
+), riders as (
+	select o.id from bulkexport.outbox o join bulkexport.jobs j on j.id = o.job_id, first
+	where first.outcome = 'exported' and o.outcome = 'exported' and o.state = 'due' and o.id <> first.id
+	  and o.recipient = first.recipient and j.project = first.project
+	  and (o.carrier = first.id or first.unsure = 0 and first.edition = 1 and o.carrier is null and o.unsure = 0 and o.edition = 1)
+	for update of o
+)
+update bulkexport.outbox o set tries = o.tries + 1, unsure = o.unsure + 1, due_at = now() + make_interval(secs => $1),
+	carrier = case when o.id <> first.id then first.id end
+from first where o.id = first.id or o.id in (select id from riders)
+returning o.id`
+
 // Take implements jobs.Outbox.
 func (s *Store) Take(ctx context.Context, lease time.Duration) (p jobs.Post, ok bool, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		p, ok = jobs.Post{}, false // of an earlier try of the transaction
-		rows, err := tx.Query(ctx, `with first as (
-				select o.id, o.recipient, o.outcome, j.project from bulkexport.outbox o join bulkexport.jobs j on j.id = o.job_id
-				where o.state = 'due' and o.due_at <= now() order by o.due_at, o.id limit 1 for update of o skip locked
-			), others as (
-				select o.id from bulkexport.outbox o join bulkexport.jobs j on j.id = o.job_id, first
-				where first.outcome = 'exported' and o.outcome = 'exported' and o.state = 'due' and o.id <> first.id
-				  and o.recipient = first.recipient and j.project = first.project for update of o skip locked
-			)
-			update bulkexport.outbox o set tries = o.tries + 1, unsure = o.unsure + 1, due_at = now() + make_interval(secs => $1)
-			where o.id in (select id from first union all select id from others)
-			returning o.id`, lease.Seconds())
+		rows, err := tx.Query(ctx, takeSQL, lease.Seconds(), jobs.DigestEvery.Seconds())
 		if err != nil {
 			return err
 		}
@@ -88,7 +106,7 @@ func (s *Store) Take(ctx context.Context, lease time.Duration) (p jobs.Post, ok 
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if rows, err = tx.Query(ctx, selectLetters+`where o.id = any($1) order by o.id`, ids); err != nil {
+		if rows, err = tx.Query(ctx, selectLetters+`where o.id = any($1) order by o.carrier nulls first, o.id`, ids); err != nil {
 			return err
 		}
 		if p.Letters, err = pgx.CollectRows(rows, scanLetter); err != nil {
@@ -97,7 +115,7 @@ func (s *Store) Take(ctx context.Context, lease time.Duration) (p jobs.Post, ok 
 		ok = true
 		return about(ctx, tx, &p)
 	})
-	return p, ok, classify(err)
+	return p, ok && err == nil, err
 }
 
 // about finds what a post's letters are about.
@@ -112,15 +130,18 @@ func about(ctx context.Context, tx pgx.Tx, p *jobs.Post) error {
 	return tx.QueryRow(ctx, `select coalesce(canceled_by, '') from bulkexport.jobs where id = $1`, p.First().Job).Scan(&p.CanceledBy)
 }
 
-// Settle implements jobs.Outbox. Tries and edition are the fence.
+// Settle implements jobs.Outbox. The end of the claim is its fence: the next one
+// ends later, and who asks for a letter anew ends it. Riders stay with their
+// letter while it may have arrived.
 func (s *Store) Settle(ctx context.Context, p jobs.Post, c jobs.Settlement) error {
 	return s.in(ctx, func(tx pgx.Tx) error {
 		for _, l := range p.Letters {
-			_, err := tx.Exec(ctx, `update bulkexport.outbox set state = $4, last_error = nullif($5, ''),
-				due_at = now() + make_interval(secs => $6), sent_at = case when $4 = 'sent' then now() else sent_at end,
-				unsure = case when $7 then greatest(unsure - 1, 0) else unsure end
-				where id = $1 and tries = $2 and edition = $3 and state = 'due'`,
-				l.ID, l.Tries, l.Edition, c.State, c.Code, c.Delay.Seconds(), c.Certain)
+			_, err := tx.Exec(ctx, `update bulkexport.outbox set state = $3, last_error = nullif($4, ''),
+					due_at = now() + make_interval(secs => $5), sent_at = case when $3 = 'sent' then now() else sent_at end,
+					tries = tries - case when $7 then 1 else 0 end, unsure = unsure - case when $6 then 1 else 0 end,
+					carrier = case when $3 = 'due' and not $6 then carrier when unsure > 1 then carrier end
+				where id = $1 and due_at = $2 and state = 'due'`,
+				l.ID, l.DueAt, c.State, c.Code, c.Delay.Seconds(), c.Certain, c.Spared)
 			if err != nil {
 				return err
 			}
@@ -130,14 +151,21 @@ func (s *Store) Settle(ctx context.Context, p jobs.Post, c jobs.Settlement) erro
 }
 
 // Expand implements jobs.Outbox.
-func (s *Store) Expand(ctx context.Context, p jobs.Post, people []string, every time.Duration) error {
+func (s *Store) Expand(ctx context.Context, p jobs.Post, people []string) error {
 	_, err := s.pool.Exec(ctx, `insert into bulkexport.outbox (job_id, recipient, outcome, due_at)
 		select j.id, r, 'exported', greatest(now(), (select max(o.sent_at) + make_interval(secs => $3)
 			from bulkexport.outbox o join bulkexport.jobs told on told.id = o.job_id
 			where o.outcome = 'exported' and o.recipient = r and told.project = j.project))
 		from bulkexport.jobs j, unnest($2::text[]) r
-		where j.id = $1 and not exists (select 1 from bulkexport.outbox o where o.job_id = j.id and o.recipient = r and o.outcome = 'ready')
-		on conflict do nothing`, p.First().Job, people, every.Seconds())
+		where j.id = $1 and r <> j.requested_by and r <> all(j.notify)
+		on conflict do nothing`, p.First().Job, people, jobs.DigestEvery.Seconds())
+	return classify(err)
+}
+
+// GiveUp implements jobs.Outbox.
+func (s *Store) GiveUp(ctx context.Context, patience time.Duration) error {
+	_, err := s.pool.Exec(ctx, `update bulkexport.outbox set state = 'given_up', last_error = coalesce(last_error, $2)
+		where state = 'due' and due_at <= now() and asked_at < now() - make_interval(secs => $1)`, patience.Seconds(), jobs.CodeTooOld)
 	return classify(err)
 }
 

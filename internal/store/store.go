@@ -30,6 +30,8 @@ var (
 	_ jobs.Board    = (*Store)(nil)
 	_ jobs.Ledger   = (*Store)(nil)
 	_ jobs.Holdings = (*Store)(nil)
+	_ jobs.Letters  = (*Store)(nil)
+	_ jobs.Outbox   = (*Store)(nil)
 )
 
 // Open makes a Store for the database at url. It does not connect yet: a

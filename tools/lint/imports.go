@@ -99,6 +99,7 @@ var drivers = map[string][]string{
 	"github.com/coreos/go-oidc":     {"internal/auth"},
 	"golang.org/x/oauth2":           {"internal/auth"},
 	"github.com/alexedwards/scs":    {"internal/auth"},
+	"github.com/wneessen/go-mail":   {"internal/notify"},
 }
 
 // outdated are packages that have a successor in the standard library.

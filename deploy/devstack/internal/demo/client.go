@@ -15,6 +15,7 @@ import (
 // job is what the demo looks at in an export.
 type job struct {
 	ID       string `json:"id"`
+	By       string `json:"requested_by"`
 	State    string `json:"state"`
 	Phase    string `json:"phase"`
 	Progress struct {

@@ -18,6 +18,7 @@ type Options struct {
 	API     string // its URL
 	Key     string // of a person who may export
 	Project string
+	Inbox   string // where mails can be read
 	Folder  string // where the file goes
 	Out     *os.File
 }
@@ -52,7 +53,10 @@ func Run(ctx context.Context, o Options) error {
 	if rows != j.Result.Rows {
 		return fmt.Errorf("%s has %d rows, the job says %d", path, rows, j.Result.Rows)
 	}
-	return report(o.Out, j, path, first, took)
+	if err := report(o.Out, j, path, first, took); err != nil {
+		return err
+	}
+	return showMail(ctx, o.Out, o.Inbox, j)
 }
 
 // follow polls until the export is over.

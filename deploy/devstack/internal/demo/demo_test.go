@@ -24,6 +24,7 @@ type service struct {
 	result map[string]any
 	state  string // the last
 	polls  int
+	looks  int // into the inbox; the mail is there at the second
 }
 
 func start(t *testing.T, file []byte) *service {
@@ -48,6 +49,16 @@ func start(t *testing.T, file []byte) *service {
 	mux.HandleFunc("GET /v1/exports/{id}/download", s.authorised(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"url": s.URL + "/store?secret"})
 	}))
+	mux.HandleFunc("GET /api/messages", func(w http.ResponseWriter, _ *http.Request) {
+		s.looks++
+		text := "See http://h/exports/j0\r\n"
+		if s.looks > 1 {
+			text = "See http://h/exports/j1\r\n\r\nBye\r\n"
+		}
+		_ = json.NewEncoder(w).Encode([]map[string]any{{"to": []string{"c@d"}, "subject": "FYI", "text": "http://h/exports/j1"}, {
+			"to": []string{"a@b"}, "subject": "Ready", "text": text, "headers": []map[string]string{{"name": "From", "value": "Export <e@b>"}},
+		}})
+	})
 	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			http.Error(w, "the key has come along", http.StatusBadRequest)
@@ -71,7 +82,7 @@ func (s *service) authorised(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *service) job(w http.ResponseWriter, state string) {
-	job := map[string]any{"id": "j1", "state": state, "phase": nil, "progress": map[string]any{"rows": 1, "rows_total": 2}}
+	job := map[string]any{"id": "j1", "requested_by": "a@b", "state": state, "phase": nil, "progress": map[string]any{"rows": 1, "rows_total": 2}}
 	if state == "succeeded" {
 		job["result"] = s.result
 	}
@@ -86,7 +97,7 @@ func (s *service) run(t *testing.T) (string, error) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	runErr := Run(t.Context(), Options{API: s.URL, Key: "uc_key", Project: "a/b", Folder: filepath.Join(t.TempDir(), "downloads"), Out: out})
+	runErr := Run(t.Context(), Options{API: s.URL, Key: "uc_key", Project: "a/b", Inbox: s.URL, Folder: filepath.Join(t.TempDir(), "downloads"), Out: out})
 	b, err := os.ReadFile(out.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +129,7 @@ func TestRun(t *testing.T) {
 	for _, want := range []string{
 		"export j1", "  queued, 1 rows\n", "  running, 1 rows\n", "  succeeded, 1 rows\n", `"state": "succeeded"`,
 		"\n  {\"id\":1}\n", "downloads/demo.jsonl.gz\n", fmt.Sprintf("2 rows, %d bytes of gzip", len(s.file)),
+		"  From: Export <e@b>\n  To: a@b\n  Subject: Ready\n\n  See http://h/exports/j1\n\n  Bye\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
