@@ -188,17 +188,26 @@ func (c *chromium) a11y(name string) {
 	for _, width := range []int64{1280, 360} {
 		for _, scheme := range []string{"light", "dark"} {
 			c.look(width, scheme)
-			eval[any](c, axe+"; 0")
-			for _, v := range eval[[]struct{ ID, Help, Nodes string }](c, axeRun) {
-				c.t.Errorf("%s, %d px, %s: %s: %s: %s", name, width, scheme, v.ID, v.Help, v.Nodes)
-			}
+			c.axe(fmt.Sprintf("%s, %d px, %s", name, width, scheme))
 			if eval[bool](c, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 				c.t.Errorf("%s, %d px: it must be scrolled sideways", name, width)
 			}
 			c.shoot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 		}
 	}
+	if eval[int](c, `document.querySelectorAll("details").forEach(d => { d.open = true; }), document.querySelectorAll("details").length`) > 0 {
+		c.axe(name + ", all of it open")
+	}
 	c.look(1280, "light")
+}
+
+// axe checks what is shown.
+func (c *chromium) axe(what string) {
+	c.t.Helper()
+	eval[any](c, axe+"; 0")
+	for _, v := range eval[[]struct{ ID, Help, Nodes string }](c, axeRun) {
+		c.t.Errorf("%s: %s: %s: %s", what, v.ID, v.Help, v.Nodes)
+	}
 }
 
 const axeRun = `axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(r => r.violations.map(v =>

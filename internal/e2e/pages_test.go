@@ -135,7 +135,7 @@ func TestPagesInEveryState(t *testing.T) {
 		"ask-cancel": "/exports/" + ids["running"] + "/cancel", "ask-delete": "/exports/" + ids["ready-all"] + "/delete",
 		"audit": pagesOf(demodata.DemoProject) + "/audit", "not-found": "/exports/" + strings.Repeat("0", 8) + "-0000-0000-0000-000000000000",
 		"no-such-page": "/nowhere", "deleted": "/exports/" + ids["expired"] + "/fetch/download",
-		"wrong-dates": pagesOf(demodata.DemoProject) + "?from=2025-03-01&to=2024-01-01", "sign-out": "/logout",
+		"wrong-dates": pagesOf(demodata.DemoProject) + "?from=2025-03-01&to=2024-01-01", "sign-out": "/logout", "api": "/docs",
 	} {
 		c.visit(path)
 		c.a11y(name)
