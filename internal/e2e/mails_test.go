@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -199,16 +200,33 @@ func TestMailServerDown(t *testing.T) {
 	p.close()
 	m := newMailing(t, smtp)
 	id := m.ask()
-	first, second := m.worker(), m.worker()
+	metrics := freeAddr(t)
+	first, second := m.run("worker", "METRICS_ADDR="+metrics), m.worker()
 	m.succeed(id)
 	m.eventually("the workers find out", func() bool {
 		return strings.Contains(first.log.String()+second.log.String(), `"code":"smtp_unavailable"`)
 	})
 	m.mails(id)
+	m.probes(metrics, http.StatusOK, `"mail":"failing"`, `"status":"degraded"`)
 	p.open()
+	m.probes(metrics, http.StatusOK, `"mail":"ok"`, `"status":"ready"`)
 	m.hurry()
 	m.become(id, everybodyReady())
 	m.mails(id, everybodyMailed...)
+}
+
+// probes waits until a worker's readiness says so.
+func (m *mailing) probes(addr string, status int, says ...string) {
+	m.t.Helper()
+	m.eventually("probes say "+strings.Join(says, " "), func() bool {
+		res, err := http.Get("http://" + addr + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		return err == nil && res.StatusCode == status && !slices.ContainsFunc(says, func(w string) bool { return !strings.Contains(string(b), w) })
+	})
 }
 
 // relay stands before the real mail server and speaks its language.

@@ -92,6 +92,7 @@ func TestMailArrives(t *testing.T) {
 		if err := m.Send(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}
+		p.Letters[0].Tries++
 	}
 	p.Letters[0].Edition++
 	if err := m.Send(t.Context(), p); err != nil {

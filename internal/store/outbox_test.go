@@ -172,7 +172,11 @@ func TestTakeIsExclusive(t *testing.T) {
 				}
 				mu.Lock()
 				taken[p.First().ID]++
+				again := taken[p.First().ID] > 1
 				mu.Unlock()
+				if again {
+					return
+				}
 			}
 		})
 	}
