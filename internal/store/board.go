@@ -17,10 +17,13 @@ func (s *Store) Heartbeat(ctx context.Context, w jobs.WorkerStatus) error {
 	return classify(err)
 }
 
+// dispatchLock lets one pass decide at a time.
+const dispatchLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`
+
 // Dispatch implements jobs.Board.
 func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`); err != nil {
+		if _, err := tx.Exec(ctx, dispatchLock); err != nil {
 			return err
 		}
 		if err := takeBack(ctx, tx, r); err != nil {

@@ -90,10 +90,13 @@ func (s *Store) Resume(ctx context.Context, project string, p jobs.Principal) er
 	return s.said(ctx, project, p, jobs.ActionResume, `delete from bulkexport.pauses where project = $1`, project)
 }
 
-// said changes a pause and notes who did it; what changes nothing is not noted.
-// The projects' own pages show it at their next look.
+// said changes a pause between two dispatch passes, and notes who did it; what
+// changes nothing is not noted. Those who look at a job see that it has changed.
 func (s *Store) said(ctx context.Context, project string, p jobs.Principal, action, sql string, args ...any) error {
 	return s.in(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, dispatchLock); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, sql, args...)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
