@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -278,37 +276,20 @@ func TestPagesFromSignInToFile(t *testing.T) {
 	}
 }
 
-// mail is one in the stack's inbox.
-type mail struct {
-	ID   int
-	To   []string
-	Text string
-}
-
 // openMail finds the owner's mail about an export in the stack's inbox, and
 // follows its link.
 func (c *chromium) openMail(id string) {
 	c.t.Helper()
-	inbox := testenv.Var(c.t, "DEVSTACK_INBOX_URL")
-	var letter mail
+	var letter testenv.Mail
 	c.eventually("a mail about the export", func() bool {
-		res, err := http.Get(inbox + "/api/messages")
-		if err != nil {
-			return false
-		}
-		defer res.Body.Close()
-		var all []mail
-		if json.NewDecoder(res.Body).Decode(&all) != nil {
-			return false
-		}
-		for _, m := range all {
-			if strings.Contains(m.Text, id) && slices.Contains(m.To, demodata.OwnerEmail) {
+		for _, m := range testenv.Inbox(c.t, id) {
+			if slices.Contains(m.To, demodata.OwnerEmail) {
 				letter = m
 			}
 		}
 		return letter.ID != 0
 	})
-	c.do("the inbox", chromedp.Navigate(fmt.Sprintf("%s/message/%d", inbox, letter.ID)),
+	c.do("the inbox", chromedp.Navigate(fmt.Sprintf("%s/message/%d", testenv.Var(c.t, "DEVSTACK_INBOX_URL"), letter.ID)),
 		chromedp.Click(fmt.Sprintf(`//pre/a[contains(., %q)]`, id)), chromedp.WaitVisible("footer"))
 	if got := c.id(); got != id {
 		c.t.Errorf("the mail led to %s", got)
