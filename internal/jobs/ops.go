@@ -202,10 +202,11 @@ type CleanUp struct {
 
 // Swept is what a pass of the sweeper removed.
 type Swept struct {
-	At               time.Time
-	Expired, Deleted int
-	Freed            int64 // bytes
-	Orphans          int
+	At      time.Time `json:"at"`
+	Expired int       `json:"expired"`
+	Deleted int       `json:"deleted"` // exports whose data is gone
+	Freed   int64     `json:"freed"`   // bytes
+	Orphans int       `json:"orphans"`
 }
 
 // Pause is an operator's word that nothing starts.

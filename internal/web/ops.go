@@ -227,22 +227,18 @@ func (p *Pages) askTask(v *visit) error {
 	if _, err := p.cfg.Service.Tasks(v.r.Context(), v.who, jobs.TaskQuery{Queue: o.Queue, State: cmp.Or(o.State, "pending"), Page: 1, Size: 1}); err != nil {
 		return err
 	}
-	q, ok := taskQuestions[o.Do]
-	if !ok {
-		return jobs.ErrNotFound
-	}
+	q, about := taskQuestions[o.Do], "Task "+o.Task+" in the queue "+o.Queue+"."
 	switch {
 	case o.Task != "":
-		q.About = "Task " + o.Task + " in the queue " + o.Queue + "."
 	case o.State != "":
-		q.About = "All " + o.State + " tasks in the queue " + o.Queue + "."
+		about = "All " + o.State + " tasks in the queue " + o.Queue + "."
 	default:
-		q = queueQuestions[o.Do]
-		q.About = "The queue " + o.Queue + "."
+		q, about = queueQuestions[o.Do], "The queue "+o.Queue+"."
 	}
 	if q.Title == "" {
 		return jobs.ErrNotFound
 	}
+	q.About = about
 	q.Back = queuePath(o.Queue, o.State)
 	q.Action = "/ops/queue/" + url.PathEscape(o.Queue) + "/" + o.Do
 	q.Fields = []field{{"task", o.Task}, {"state", o.State}}
