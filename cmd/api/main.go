@@ -60,18 +60,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		probes.Optional["mail"] = p.ping
 	}
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
-	pages, err := web.New(web.Config{
-		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
-	})
+	handler, err := newHandler(cfg, service, people, door, probes, log)
 	if err != nil {
 		return err
 	}
-	handler := api.New(api.Config{
-		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
-		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
-		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
-		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
-	})
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -84,6 +76,22 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()
+}
+
+// newHandler makes what people and programs reach: pages, sign-in and API.
+func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, log *slog.Logger) (http.Handler, error) {
+	pages, err := web.New(web.Config{
+		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Config{
+		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
+		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
+		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
+	}), nil
 }
 
 // newID is ordered by time, so that lists need no other order.
