@@ -77,12 +77,13 @@ func resume(ctx context.Context, tx pgx.Tx, j jobs.Job) (*jobs.Resume, error) {
 }
 
 // Renew implements jobs.Attempts. What an attempt is at is noted when it is first
-// seen there.
+// seen there, and when anything last moved.
 func (s *Store) Renew(ctx context.Context, f jobs.Fence, b jobs.Beat) (cancel bool, err error) {
 	p := b.Progress
 	err = s.pool.QueryRow(ctx, `with beat as (update bulkexport.jobs set version = version + 1,
 			lease_until = case when $3::interval > interval '0' then now() + $3::interval else lease_until end,
-			phase = $4, rows_done = $5, rows_total = $6, bytes_raw = $7, bytes_stored = $8, rows_per_second = $9, progress_at = now()`+
+			progress_at = case when (phase, rows_done, rows_total, bytes_raw, bytes_stored) is distinct from ($4, $5, $6, $7, $8) then now() else progress_at end,
+			phase = $4, rows_done = $5, rows_total = $6, bytes_raw = $7, bytes_stored = $8, rows_per_second = $9`+
 		fenced+`returning cancel_requested_at is not null as cancel),
 		noted as (insert into bulkexport.phases (job_id, attempt, phase) select $1, $2, $4 from beat on conflict do nothing)
 		select cancel from beat`, f.Job, f.Attempt, b.Lease, b.Phase, p.Rows, p.RowsTotal, p.BytesRaw, p.BytesStored, p.RowsPerSecond).Scan(&cancel)
