@@ -111,7 +111,7 @@ func TestOperatorsSeeAFullBucket(t *testing.T) {
 	asked := time.Now()
 	id := w.create(demodata.DemoProject, conversations).ID
 	w.within(asked, "store-full")
-	if a := w.call(http.MethodGet, "/ops/jobs/"+id, w.token, ""); !strings.Contains(string(a.body), "The object store has no room left.") {
+	if a := w.call(http.MethodGet, "/ops/jobs/"+id, w.token, ""); !strings.Contains(string(a.body), "The object store has no space left for this file.") {
 		t.Errorf("its page: %s", a.body)
 	}
 }

@@ -136,7 +136,7 @@ type Progress struct {
 	BytesStored int64
 	// RowsPerSecond is the rate of this attempt, since its first row.
 	RowsPerSecond float64
-	UpdatedAt     *time.Time // when anything of it last moved
+	UpdatedAt     *time.Time
 }
 
 // Upload names the object that an attempt writes. The nonce is new in every
