@@ -131,8 +131,11 @@ func healthcheck(ctx context.Context, cfg config.Config) error {
 	if err != nil {
 		return fmt.Errorf("METRICS_ADDR: %w", err)
 	}
-	if host == "" || host == "0.0.0.0" || host == "::" {
-		host = "localhost"
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1" // an image without /etc/hosts does not know localhost
+	case "::":
+		host = "::1"
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
