@@ -90,6 +90,10 @@ endif
 machines: build ## 1, 2 and 4 workers on machines of their own, one cut off, all restarted under load; root, else one network
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^TestMachines$$' ./internal/e2e -args $(ARGS)
 
+.PHONY: upgrade
+upgrade: build ## the programs from before the last migration beside today's, over half-finished exports; needs git's history
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^(TestUpgrade|TestNewerSchema)$$' ./internal/e2e -args $(ARGS)
+
 .PHONY: flood
 flood: build ## 10,000 small exports of 50 projects, half of them of one: who waits how long
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 3h -run '^TestFlood$$' ./internal/e2e -args -flood 10000 $(ARGS)
