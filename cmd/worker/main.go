@@ -58,11 +58,14 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	})
 	sweeper := newSweeper(cfg, p, log)
 	g.Go(func() error {
-		boot.MigrateSoon(ctx, p.store, cfg, log)
+		// Nothing is claimed on an older schema: it would fail halfway.
+		if boot.MigrateSoon(ctx, p.store, cfg, log); ctx.Err() != nil {
+			return nil
+		}
+		g.Go(func() error { return w.Run(ctx) })
 		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})
-	g.Go(func() error { return w.Run(ctx) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()
 }

@@ -122,7 +122,12 @@ func (s *service) run(name string, extra ...string) *process {
 
 func (s *service) runPath(name, path string, extra ...string) *process {
 	s.t.Helper()
-	p := &process{t: s.t, cmd: exec.Command(path), log: &logBuffer{}, exited: make(chan struct{})}
+	return s.runCommand(name, exec.Command(path), extra...)
+}
+
+func (s *service) runCommand(name string, cmd *exec.Cmd, extra ...string) *process {
+	s.t.Helper()
+	p := &process{t: s.t, cmd: cmd, log: &logBuffer{}, exited: make(chan struct{})}
 	p.cmd.Env = append(append([]string{}, s.env...), extra...)
 	p.cmd.Dir = "/"
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log

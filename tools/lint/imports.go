@@ -62,6 +62,7 @@ var layers = map[string]layer{
 	"deploy/devstack": {imports: []string{
 		"deploy", "internal/client", "internal/demodata", "internal/testenv",
 	}},
+	"deploy/check": {imports: []string{"internal/config"}},
 }
 
 // adapters are what the test helpers may set up: the domain and what stands
