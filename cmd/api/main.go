@@ -31,15 +31,17 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	rules := jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, rules, log)
 	watcher := jobs.NewWatcher(p.store, log)
 	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
+		Desk: p.store, Control: p.store, Bells: p.queue,
 		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
 	}, env, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
-		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
+		Operators: cfg.OperatorEmails, Rules: rules, Created: dispatcher.Kick,
 	})
 	people := auth.New(auth.Config{
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,

@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -207,13 +208,22 @@ func compositeSum(parts []jobs.Part) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(all, castagnoli)))
 }
 
-// classify sorts the store's errors: what it refuses by rule is permanent,
+// fullCodes are what stores call a quota or a disk that is used up, under
+// whatever status.
+var fullCodes = []string{"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"}
+
+// classify sorts the store's errors: a store without room gets some soon, by the
+// sweeper or by who operates it; what it refuses by rule is permanent,
 // everything else (network, 5xx, slow down) passes.
 func classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	res := minio.ToErrorResponse(err)
+	if res.StatusCode == http.StatusInsufficientStorage || slices.Contains(fullCodes, res.Code) {
+		return jobs.Transient(jobs.CodeStoreFull, "The object store has no room left.",
+			&jobs.Unavailable{Dependency: "the object store", Err: fmt.Errorf("object store: %s (%d)", res.Code, res.StatusCode)})
+	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return jobs.Permanent(jobs.CodeStoreDenied, "The object store refused this service.", true,

@@ -91,6 +91,10 @@ type Job struct {
 	CancelRequestedAt *time.Time
 	// QueuePosition is 1 for the job that is next in its lane; nil unless queued.
 	QueuePosition *int
+	// Paused: it waits for an operator's word, which holds for its project or all.
+	Paused bool
+	// Ahead: an operator let it go before all others.
+	Ahead bool
 
 	Progress Progress
 	// Attempts are the last ones, oldest first; only Records.Get tells them.

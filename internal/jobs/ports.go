@@ -201,6 +201,14 @@ const (
 	ActionPurgeProject = "purge_project"
 	ActionOriginal     = "original"
 	ActionResend       = "resend"
+	ActionOps          = "ops"
+	ActionStop         = "ops_cancel"
+	ActionRetry        = "retry"
+	ActionMoveAhead    = "move_ahead"
+	ActionPause        = "pause"
+	ActionResume       = "resume"
+	ActionQueue        = "ops_queue"
+	ActionTask         = "ops_task"
 	Refused            = "refused"
 )
 

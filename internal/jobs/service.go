@@ -34,6 +34,9 @@ type ServicePorts struct {
 	// Originals holds the documents' own files; nil: they are not handed out.
 	Originals Files
 	Watcher   *Watcher
+	Desk      Desk
+	Control   Control
+	Bells     Bells
 }
 
 // ServiceOptions are the API's settings.
@@ -43,6 +46,8 @@ type ServiceOptions struct {
 	Retention time.Duration // what one extension gives a file
 	// Operators are e-mails. They may do what is an operator's, and nothing else.
 	Operators []string
+	// Rules are those of the dispatch, for telling what a job waits for.
+	Rules DispatchRules
 	// Created is called after a job was queued; it must not wait.
 	Created func()
 }

@@ -83,6 +83,9 @@ func (s *Sweeper) Pass(ctx context.Context, o SweepOptions) (Report, error) {
 			}
 			cancel()
 		}
+		if !o.Dry {
+			errs = append(errs, s.holdings.Swept(ctx, Swept{Expired: r.Expired, Deleted: r.Deleted, Freed: r.Freed, Orphans: len(r.Orphans)}))
+		}
 		return errors.Join(errs...)
 	})
 	r.Busy = err == nil && !turn

@@ -14,6 +14,7 @@ import (
 // attic is a store, a table and a platform in which everything can be swept.
 type attic struct {
 	steps   []string // what was done, in order
+	swept   []Swept  // as it was noted
 	overdue []string
 	doomed  []Doomed
 	strays  []Stray
@@ -60,6 +61,10 @@ func (a *attic) Projects(context.Context) ([]string, error) { return []string{"p
 func (a *attic) Absent(_ context.Context, projects []string, _ time.Duration) ([]string, error) {
 	a.did("absent %v", projects)
 	return projects, nil
+}
+func (a *attic) Swept(_ context.Context, s Swept) error {
+	a.swept = append(a.swept, s)
+	return nil
 }
 func (a *attic) Owner(context.Context) (string, error) { return a.owner, nil }
 func (a *attic) Claim(_ context.Context, id string) error {
@@ -124,12 +129,15 @@ func TestSweepInOrder(t *testing.T) {
 	if r.Expired != 1 || r.Deleted != 1 || r.Freed != 7 || r.Jobs != 1 || r.Archived != 2 || !slices.Equal(r.Absent, []string{"q"}) {
 		t.Errorf("%+v", r)
 	}
+	if len(a.swept) != 1 || a.swept[0] != (Swept{Expired: 1, Deleted: 1, Freed: 7}) {
+		t.Errorf("noted %+v", a.swept)
+	}
 }
 
 func TestDrySweepDoesNothing(t *testing.T) {
 	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us, strays: strays(3, 30)}
 	r := a.sweep(t, SweepOptions{Dry: true, All: true})
-	if len(a.steps) > 0 || r.Expired != 1 || r.Deleted != 1 || len(r.Orphans) != 3 {
+	if len(a.steps)+len(a.swept) > 0 || r.Expired != 1 || r.Deleted != 1 || len(r.Orphans) != 3 {
 		t.Errorf("did %v, says %+v", a.steps, r)
 	}
 	var out strings.Builder

@@ -37,6 +37,8 @@ type Holdings interface {
 	// Absent notes which projects the platform does not have any more, forgets
 	// the others, and returns those that were absent for all that time.
 	Absent(ctx context.Context, projects []string, since time.Duration) ([]string, error)
+	// Swept notes that a pass was made, and what it removed if it did.
+	Swept(ctx context.Context, s Swept) error
 }
 
 // Shelf is what the Sweeper sees and removes of the object store.

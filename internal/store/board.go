@@ -17,10 +17,13 @@ func (s *Store) Heartbeat(ctx context.Context, w jobs.WorkerStatus) error {
 	return classify(err)
 }
 
+// dispatchLock lets one pass decide at a time.
+const dispatchLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`
+
 // Dispatch implements jobs.Board.
 func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`); err != nil {
+		if _, err := tx.Exec(ctx, dispatchLock); err != nil {
 			return err
 		}
 		if err := takeBack(ctx, tx, r); err != nil {
@@ -82,7 +85,9 @@ returning j.id::text`
 // lane has turn n), turns up to the project's slots compete for the lane's free
 // slots, and the project that was served longest ago goes first. A job whose
 // doorbell may have been lost stops counting as dispatched after 10 seconds. A job
-// that moved while the pass was thinking (claimed, canceled) is left alone.
+// that moved while the pass was thinking (claimed, canceled) is left alone. What
+// an operator moved ahead goes before the turns of others, within its project's
+// slots; what is paused does not go at all.
 const dispatchSQL = `
 with busy as (
 	select lane, project, count(*) as n from bulkexport.jobs
@@ -95,19 +100,20 @@ with busy as (
 ), free as (
 	select lane, coalesce(n, 0) - coalesce((select sum(n) from busy where busy.lane = slots.lane), 0) as n from slots
 ), due as (
-	select j.id, j.version, j.lane, j.project, j.created_at, coalesce(busy.n, 0) +
-		row_number() over (partition by j.lane, j.project order by j.created_at, j.id) as turn
+	select j.id, j.version, j.lane, j.project, j.priority, j.created_at, coalesce(busy.n, 0) +
+		row_number() over (partition by j.lane, j.project order by j.priority desc, j.created_at, j.id) as turn
 	from bulkexport.jobs j left join busy on busy.lane = j.lane and busy.project = j.project
 	where j.state = 'queued' and (j.next_at is null or j.next_at <= now())
 	  and (j.dispatched_at is null or j.dispatched_at <= now() - interval '10 seconds')
+	  and not exists (select from bulkexport.pauses p where p.project in ('', j.project))
 ), ranked as (
-	select due.id, due.version, due.lane, turn, served.at, created_at,
-		row_number() over (partition by due.lane order by turn, served.at nulls first, created_at, due.id) as rank
+	select due.id, due.version, due.lane, priority, turn, served.at, created_at,
+		row_number() over (partition by due.lane order by priority desc, turn, served.at nulls first, created_at, due.id) as rank
 	from due, lateral (select max(dispatched_at) as at from bulkexport.jobs h
 		where h.lane = due.lane and h.project = due.project and h.dispatched_at is not null) served
 	where turn <= $1
 ), fitting as (
-	select ranked.id, ranked.version, row_number() over (order by turn, ranked.at nulls first, created_at, ranked.id) as overall
+	select ranked.id, ranked.version, row_number() over (order by priority desc, turn, ranked.at nulls first, created_at, ranked.id) as overall
 	from ranked join free on free.lane = ranked.lane where rank <= free.n
 )
 update bulkexport.jobs j set version = j.version + 1, dispatch = dispatch + 1, dispatched_at = now()

@@ -15,9 +15,7 @@ import (
 // Create implements jobs.Records.
 func (s *Store) Create(ctx context.Context, n jobs.NewJob) (c jobs.Created, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		// A rule about time (joined while young) cannot be a unique index.
-		const lock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/project/' || $1, 0))`
-		if _, err := tx.Exec(ctx, lock, n.Project); err != nil {
+		if _, err := tx.Exec(ctx, projectLock, n.Project); err != nil {
 			return err
 		}
 		c, err = answer(ctx, tx, n)
@@ -25,6 +23,10 @@ func (s *Store) Create(ctx context.Context, n jobs.NewJob) (c jobs.Created, err 
 	})
 	return c, err
 }
+
+// projectLock serialises what makes jobs of a project: a rule about time (joined
+// while young) cannot be a unique index.
+const projectLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/project/' || $1, 0))`
 
 // answer finds the job that answers the request already, or inserts it.
 func answer(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (jobs.Created, error) {

@@ -147,6 +147,14 @@ func (s *Store) Absent(ctx context.Context, projects []string, since time.Durati
 	return long, err
 }
 
+// Swept implements jobs.Holdings.
+func (s *Store) Swept(ctx context.Context, w jobs.Swept) error {
+	_, err := s.pool.Exec(ctx, `update bulkexport.installation set swept_at = now(), swept = case when $1::int + $2::int + $3::bigint + $4::int = 0 then swept
+		else jsonb_build_object('at', now(), 'expired', $1::int, 'deleted', $2::int, 'freed', $3::bigint, 'orphans', $4::int) end`,
+		w.Expired, w.Deleted, w.Freed, w.Orphans)
+	return classify(err)
+}
+
 func (s *Store) strings(ctx context.Context, sql string, args ...any) ([]string, error) {
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
