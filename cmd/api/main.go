@@ -31,12 +31,14 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	metrics := telemetry.NewMetrics()
+	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log, Observer: metrics}
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, env)
 	watcher := jobs.NewWatcher(p.store, log)
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
 		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
-	}, jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}, jobs.ServiceOptions{
+	}, env, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
 		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
 	})
@@ -52,6 +54,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
+	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	pages, err := web.New(web.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
@@ -71,7 +74,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
 	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
-	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
+	g.Go(func() error {
+		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
+	})
 	return g.Wait()
 }
 

@@ -74,6 +74,7 @@ const (
 	CodeStore       = "store_unavailable"
 	CodeRefused     = "source_refused"
 	CodeStoreDenied = "store_refused"
+	CodeStoreFull   = "store_full"
 	CodeDatabase    = "database_unavailable"
 	CodeInternal    = "internal"
 
@@ -81,6 +82,12 @@ const (
 	CodeInconsistent   = "source_inconsistent"
 	CodeTooLarge       = "file_too_large"
 )
+
+// Codes are all that a failure can have; docs/runbook.md says what to do.
+var Codes = []string{
+	CodeWorkerLost, CodeSource, CodeRefused, CodeStore, CodeStoreDenied, CodeStoreFull, CodeDatabase, CodeInternal,
+	CodeTooManyBadRows, CodeInconsistent, CodeTooLarge,
+}
 
 // failureError is an error that an adapter has classified.
 type failureError struct {
