@@ -31,7 +31,12 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	metrics := telemetry.NewMetrics()
+	traces, err := telemetry.NewTraces(ctx, cfg.OTLPEndpoint, "api", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	metrics := telemetry.NewMetrics(traces)
 	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log, Observer: metrics}
 	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, env)
 	watcher := jobs.NewWatcher(p.store, log)
@@ -64,7 +69,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	handler := api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
-		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Stream: cfg.Downloads == "stream", Probes: probes, Seen: metrics.Request, Log: log,
 		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
 		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
 	})

@@ -32,7 +32,12 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	metrics := telemetry.NewMetrics()
+	traces, err := telemetry.NewTraces(ctx, cfg.OTLPEndpoint, "worker", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	metrics := telemetry.NewMetrics(traces)
 	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log, Observer: metrics}
 	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, env)
 	id := workerID()

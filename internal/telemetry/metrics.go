@@ -1,9 +1,11 @@
 package telemetry
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +22,7 @@ const namespace = "bulkexport"
 // collectors ask for. No label holds a project, a person or an id: docs/metrics.md
 // has them all. It implements jobs.Observer.
 type Metrics struct {
+	traces   *Traces
 	registry *prometheus.Registry
 	attempts *prometheus.CounterVec
 	moments  map[jobs.Moment]*prometheus.HistogramVec
@@ -41,8 +44,10 @@ var (
 )
 
 // NewMetrics makes the metrics of a process, with those of Go and of the process.
-func NewMetrics() *Metrics {
+// What happens goes to the traces, too; they may be nil.
+func NewMetrics(t *Traces) *Metrics {
 	m := &Metrics{
+		traces:   t,
 		registry: prometheus.NewRegistry(),
 		attempts: counter("attempts_total", "Attempts that have ended, by how; code is the failure's.", "kind", "outcome", "code"),
 		moments:  map[jobs.Moment]*prometheus.HistogramVec{},
@@ -152,6 +157,7 @@ func (m *Metrics) Moved(v jobs.Move) {
 	if v.Outcome != "" {
 		m.attempts.WithLabelValues(one(kinds, v.Kind), one(ends, v.Outcome), code(v.Code)).Inc()
 	}
+	m.traces.moved(v)
 }
 
 // Took implements jobs.Observer.
@@ -177,6 +183,7 @@ func (m *Metrics) Wrote(k jobs.Kind, rows, raw, stored int64) {
 // Lettered implements jobs.Observer.
 func (m *Metrics) Lettered(t jobs.Try) {
 	m.letters.WithLabelValues(one(outcomes, t.Outcome), one(letterStates, t.State)).Inc()
+	m.traces.lettered(t)
 }
 
 // Swept implements jobs.Observer.
@@ -194,11 +201,24 @@ func swept(r jobs.Report) map[string]int64 {
 	}
 }
 
-// Request notes a request that was answered. The route is the mux's pattern:
-// a path holds names of projects.
-func (m *Metrics) Request(method, route string, status int, took time.Duration) {
-	if route == "" {
-		route = "none"
+// Request notes a request: it is told when one begins, and returns it with a
+// context of its own, and what to call when it was answered. Its route is the
+// mux's pattern: a path holds names of projects.
+func (m *Metrics) Request(r *http.Request) (in *http.Request, answered func(status int)) {
+	begun := time.Now()
+	in, end := m.traces.begin(r)
+	return in, func(status int) {
+		m.answered(in.Method, in.Pattern, status, time.Since(begun))
+		if !strings.HasSuffix(in.Pattern, "z") { // probes come every few seconds
+			end(cmp.Or(in.Pattern, none), status)
+		}
 	}
+}
+
+// none is the route of requests that no route takes.
+const none = "none"
+
+func (m *Metrics) answered(method, route string, status int, took time.Duration) {
+	route = cmp.Or(route, none)
 	m.requests.WithLabelValues(route, one(methods, method), strconv.Itoa(status/100)+"xx").Observe(took.Seconds())
 }
