@@ -13,7 +13,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -208,10 +207,6 @@ func compositeSum(parts []jobs.Part) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(all, castagnoli)))
 }
 
-// fullCodes are what stores call a quota or a disk that is used up, under
-// whatever status.
-var fullCodes = []string{"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"}
-
 // classify sorts the store's errors: a store without room gets some soon, by the
 // sweeper or by who operates it; what it refuses by rule is permanent,
 // everything else (network, 5xx, slow down) passes.
@@ -220,7 +215,7 @@ func classify(err error) error {
 		return nil
 	}
 	res := minio.ToErrorResponse(err)
-	if res.StatusCode == http.StatusInsufficientStorage || slices.Contains(fullCodes, res.Code) {
+	if full(res) {
 		return jobs.Transient(jobs.CodeStoreFull, "The object store has no room left.",
 			&jobs.Unavailable{Dependency: "the object store", Err: fmt.Errorf("object store: %s (%d)", res.Code, res.StatusCode)})
 	}
@@ -242,4 +237,11 @@ func classify(err error) error {
 	}
 	return jobs.Transient(jobs.CodeStore, "The object store did not answer as it should.",
 		&jobs.Unavailable{Dependency: "the object store", Err: err})
+}
+
+// full reports whether a store refuses for want of space. S3 has no code for it:
+// these are those of Ceph, MinIO and versitygw.
+func full(res minio.ErrorResponse) bool {
+	return res.StatusCode == http.StatusInsufficientStorage ||
+		strings.Contains(res.Code, "QuotaExceeded") || strings.Contains(res.Code, "StorageFull") || res.Code == "InsufficientStorage"
 }

@@ -85,6 +85,12 @@ const (
 	CodeTooLarge       = "file_too_large"
 )
 
+// Codes are all that a failure can have; docs/runbook.md says what to do.
+var Codes = []string{
+	CodeWorkerLost, CodeSource, CodeRefused, CodeStore, CodeStoreDenied, CodeStoreFull, CodeDatabase, CodeInternal,
+	CodeTooManyBadRows, CodeInconsistent, CodeTooLarge,
+}
+
 // failureError is an error that an adapter has classified.
 type failureError struct {
 	Failure
