@@ -61,12 +61,7 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
-	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
+	postman := newPostman(cfg, p, env, probes)
 	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
@@ -87,6 +82,16 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
 	})
 	return g.Wait()
+}
+
+// newPostman sends mails; without a mail server it only gives letters up.
+func newPostman(cfg config.Config, p *parts, env jobs.Env, probes *telemetry.Probes) *jobs.Postman {
+	if p.ping == nil {
+		env.Log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
+	return jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
 }
 
 // newHandler makes what people and programs reach: pages, sign-in and API.
