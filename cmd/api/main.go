@@ -33,10 +33,11 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 
 	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
 	watcher := jobs.NewWatcher(p.store, log)
+	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
 		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
-	}, jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}, jobs.ServiceOptions{
+	}, env, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
 		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
 	})
@@ -52,27 +53,45 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
+	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
+	if p.ping == nil {
+		log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
-	pages, err := web.New(web.Config{
-		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
-	})
+	handler, err := newHandler(cfg, service, people, door, probes, log)
 	if err != nil {
 		return err
 	}
-	handler := api.New(api.Config{
-		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
-		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
-		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
-		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
-	})
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { boot.MigrateSoon(ctx, p.store, cfg, log); return nil })
+	g.Go(func() error {
+		boot.MigrateSoon(ctx, p.store, cfg, log)
+		postman.Run(ctx)
+		return nil
+	})
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
 	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
 	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
 	return g.Wait()
+}
+
+// newHandler makes what people and programs reach: pages, sign-in and API.
+func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, log *slog.Logger) (http.Handler, error) {
+	pages, err := web.New(web.Config{
+		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Config{
+		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
+		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
+		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
+	}), nil
 }
 
 // newID is ordered by time, so that lists need no other order.

@@ -51,12 +51,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Optional: map[string]telemetry.Check{"source": p.source.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
-	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		boot.TestStore(ctx, p.files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log)
@@ -69,7 +63,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 			return nil
 		}
 		g.Go(func() error { return w.Run(ctx) })
-		g.Go(func() error { postman.Run(ctx); return nil })
 		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})

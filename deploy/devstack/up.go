@@ -102,7 +102,8 @@ func greet(env stack.Env, envFile, logs string) {
 	say(`
 Bulk Export is running.
 
-  API        %s
+  Pages      %s (sign in there, choose, click)
+  API        the same address
   Inbox      %s
   OpenID     %s
   Logs       %s

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,17 +186,26 @@ func (c *chromium) a11y(name string) {
 	for _, width := range []int64{1280, 360} {
 		for _, scheme := range []string{"light", "dark"} {
 			c.look(width, scheme)
-			eval[any](c, axe+"; 0")
-			for _, v := range eval[[]struct{ ID, Help, Nodes string }](c, axeRun) {
-				c.t.Errorf("%s, %d px, %s: %s: %s: %s", name, width, scheme, v.ID, v.Help, v.Nodes)
-			}
+			c.axe(fmt.Sprintf("%s, %d px, %s", name, width, scheme))
 			if eval[bool](c, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 				c.t.Errorf("%s, %d px: it must be scrolled sideways", name, width)
 			}
 			c.shoot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 		}
 	}
+	if eval[int](c, `document.querySelectorAll("details").forEach(d => { d.open = true; }), document.querySelectorAll("details").length`) > 0 {
+		c.axe(name + ", all of it open")
+	}
 	c.look(1280, "light")
+}
+
+// axe checks what is shown.
+func (c *chromium) axe(what string) {
+	c.t.Helper()
+	eval[any](c, axe+"; 0")
+	for _, v := range eval[[]struct{ ID, Help, Nodes string }](c, axeRun) {
+		c.t.Errorf("%s: %s: %s: %s", what, v.ID, v.Help, v.Nodes)
+	}
 }
 
 const axeRun = `axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then(r => r.violations.map(v =>
@@ -259,8 +269,30 @@ func TestPagesFromSignInToFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.openMail(id)
+	c.sees("Download the file", "downloaded the file", demodata.OwnerEmail+" that it is ready: was sent")
 	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != job.Result.SHA256 {
 		t.Errorf("the browser's file has sha256 %x, not %s", sum, job.Result.SHA256)
+	}
+}
+
+// openMail finds the owner's mail about an export in the stack's inbox, and
+// follows its link.
+func (c *chromium) openMail(id string) {
+	c.t.Helper()
+	var letter testenv.Mail
+	c.eventually("a mail about the export", func() bool {
+		for _, m := range testenv.Inbox(c.t, id) {
+			if slices.Contains(m.To, demodata.OwnerEmail) {
+				letter = m
+			}
+		}
+		return letter.ID != 0
+	})
+	c.do("the inbox", chromedp.Navigate(fmt.Sprintf("%s/message/%d", testenv.Var(c.t, "DEVSTACK_INBOX_URL"), letter.ID)),
+		chromedp.Click(fmt.Sprintf(`//pre/a[contains(., %q)]`, id)), chromedp.WaitVisible("footer"))
+	if got := c.id(); got != id {
+		c.t.Errorf("the mail led to %s", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/bulkexport/bulkexport/internal/demodata"
@@ -134,7 +135,7 @@ func TestPagesInEveryState(t *testing.T) {
 		"ask-cancel": "/exports/" + ids["running"] + "/cancel", "ask-delete": "/exports/" + ids["ready-all"] + "/delete",
 		"audit": pagesOf(demodata.DemoProject) + "/audit", "not-found": "/exports/" + strings.Repeat("0", 8) + "-0000-0000-0000-000000000000",
 		"no-such-page": "/nowhere", "deleted": "/exports/" + ids["expired"] + "/fetch/download",
-		"wrong-dates": pagesOf(demodata.DemoProject) + "?from=2025-03-01&to=2024-01-01", "sign-out": "/logout",
+		"wrong-dates": pagesOf(demodata.DemoProject) + "?from=2025-03-01&to=2024-01-01", "sign-out": "/logout", "api": "/docs",
 	} {
 		c.visit(path)
 		c.a11y(name)
@@ -146,6 +147,42 @@ func (c *chromium) visit(path string) {
 	c.t.Helper()
 	eval[any](c, fmt.Sprintf("location.href = %q; 0", c.url+path))
 	c.eventually("the page "+path, func() bool { return c.text("h1") != "" && strings.HasSuffix(eval[string](c, "location.href"), path) })
+}
+
+// Whoever has no mouse gets there, too: the first stop leads past the top of the
+// page, and what is in focus can be seen.
+func TestPagesByKeyboard(t *testing.T) {
+	t.Parallel()
+	w := testenv.New(t)
+	fill(t, w, demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 100}, Documents: demodata.Volume{Rows: 5}})
+	s := start(t, w, 0, withSignIn(t)...)
+	c := s.chromium("UTC")
+	c.signIn(demodata.OwnerEmail)
+	c.open(pagesOf(demodata.DemoProject))
+	c.sees("Size of the file")
+	c.keys("\t")
+	if got := eval[string](c, "document.activeElement.innerText"); got != "Skip to the content" {
+		t.Errorf("the first stop is %q", got)
+	}
+	c.keys("\r")
+	for stops := 0; eval[string](c, "document.activeElement.innerText || ''") != "Start the export"; stops++ {
+		if stops > 20 {
+			t.Fatal("the button is not among the stops")
+		}
+		c.keys("\t")
+		if !eval[bool](c, `getComputedStyle(document.activeElement.closest("label") || document.activeElement).outlineStyle !== "none" ||
+			getComputedStyle(document.activeElement).outlineStyle !== "none"`) {
+			t.Errorf("focus cannot be seen on %s", eval[string](c, "document.activeElement.outerHTML"))
+		}
+	}
+	c.keys("\r")
+	c.sees("Waiting for its turn", "Number of this export")
+}
+
+// keys presses them, one after the other.
+func (c *chromium) keys(keys string) {
+	c.t.Helper()
+	c.do("keys", chromedp.KeyEvent(keys))
 }
 
 // A long history is a page at a time, and each is there within 100 ms.

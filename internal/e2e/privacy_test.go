@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"mime/quotedprintable"
 	"net/http"
 	"net/url"
 	"slices"
@@ -96,6 +97,31 @@ func (s *service) nowhere(places map[string]string, secrets map[string]string) {
 			}
 		}
 	}
+}
+
+// mailed are the mails of this service, as they came and as they are read, once
+// all that are not for another day have gone out.
+func (s *service) mailed() string {
+	s.t.Helper()
+	db := s.Admin(s.t)
+	s.eventually("mails are sent", func() bool {
+		var due int
+		err := db.QueryRow(s.t.Context(), `select count(*) from bulkexport.outbox where state = 'due' and due_at < now() + interval '3 hours'`).Scan(&due)
+		return err == nil && due == 0
+	})
+	var b strings.Builder
+	mails := testenv.Inbox(s.t, s.url+"/exports/")
+	for _, m := range mails {
+		decoded, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(m.Raw)))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		b.WriteString(m.Raw + string(decoded) + m.Text)
+	}
+	if len(mails) == 0 || strings.Contains(b.String(), "X-Amz-") {
+		s.t.Errorf("%d mails, or one with a link that opens the data", len(mails))
+	}
+	return b.String()
 }
 
 // canaries are three projects whose names nobody should take for each other.
@@ -204,7 +230,7 @@ func TestCanaries(t *testing.T) {
 	w, issuer := testenv.New(t), testenv.NewIssuer(t)
 	fillCanaries(t, w)
 	s := start(t, w, 1, "OIDC_ISSUER="+issuer.URL(), "OIDC_CLIENT_ID="+testenv.IssuerClientID, "OIDC_CLIENT_SECRET="+testenv.IssuerClientSecret,
-		"WORKER_CONCURRENCY=3", "PROJECT_SLOTS=2")
+		"WORKER_CONCURRENCY=3", "PROJECT_SLOTS=2", "SMTP_URL="+testenv.Var(t, "SMTP_URL"), "MAIL_FROM=exports@example.edu")
 	var tokens []string
 	for i := range canaries {
 		tokens = append(tokens, issuer.Sign(issuer.AccessToken(fmt.Sprintf("owner-%d@example.edu", i))))
@@ -240,6 +266,7 @@ func TestCanaries(t *testing.T) {
 	}
 	s.canaryObjects()
 	places, secrets := s.kept(), map[string]string{}
+	places["mails"] = s.mailed()
 	for i, project := range canaries {
 		for _, path := range []string{exportsOf(project), "/v1/projects/" + url.PathEscape(project) + "/audit"} {
 			places[path] = string(s.call(http.MethodGet, path, tokens[i], "").body)
@@ -284,7 +311,7 @@ func (s *service) canaryObjects() {
 // Keys, tokens and links are written nowhere, whatever is done with them.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
-	m := newMatrix(t)
+	m := newMatrix(t, "SMTP_URL="+testenv.Var(t, "SMTP_URL"), "MAIL_FROM=exports@example.edu")
 	m.worker()
 	owner := m.allowed["owner's token"]
 	secrets := map[string]string{"the store's secret": testenv.Var(t, "S3_SECRET_ACCESS_KEY")}
@@ -320,6 +347,7 @@ func TestNothingLeaks(t *testing.T) {
 	streaming := m.run("api", "METRICS_ADDR="+freeAddr(t), "HTTP_ADDR="+freeAddr(t), "DOWNLOADS=stream")
 	m.eventually("the other API listens", func() bool { return strings.Contains(streaming.log.String(), "listening") })
 	places := m.kept()
+	places["mails"] = m.mailed()
 	for _, path := range []string{"/readyz", "/healthz", "/openapi.json"} {
 		places[path] = string(m.call(http.MethodGet, path, "", "").body)
 	}

@@ -169,8 +169,11 @@ func (m *Mailer) when(t time.Time) string {
 func (m *Mailer) left(t time.Time) string {
 	d := t.Sub(m.now())
 	unit := time.Minute
-	if d > 2*time.Hour {
-		unit = time.Hour // a file of three days is not one of two days when its mail is written
+	switch { // a file of three days is not one of two when its mail is written
+	case d > 48*time.Hour:
+		unit = 24 * time.Hour
+	case d > 2*time.Hour:
+		unit = time.Hour
 	}
 	now := m.now()
 	return "in " + strings.TrimSpace(humanize.RelTime(now, now.Add(d.Round(unit)), "", ""))

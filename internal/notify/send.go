@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -37,9 +36,17 @@ func (m *Mailer) Send(ctx context.Context, p jobs.Post) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendLimit)
 	defer cancel()
-	var conn net.Conn
-	dial := func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
-		conn, err = m.dial(ctx, network, addr)
+	// The end of ctx ends the conversation, whatever it is waiting for. So does
+	// the end of this: where something failed, a polite end could complete half a
+	// mail.
+	ended := func() {}
+	defer func() { ended() }()
+	dial := func(dialing context.Context, network, _ string) (net.Conn, error) {
+		conn, err := m.dial(dialing, network)
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			ended = func() { stop(); _ = conn.Close() }
+		}
 		return conn, err
 	}
 	client, err := mail.NewClient(m.host, append(m.options(), mail.WithDialContextFunc(dial))...)
@@ -47,12 +54,6 @@ func (m *Mailer) Send(ctx context.Context, p jobs.Post) error {
 		return &jobs.MailError{Code: codeUnavailable, Away: true}
 	}
 	session, err := client.DialToSMTPClientWithContext(ctx)
-	if conn != nil {
-		// The end of ctx ends the conversation, whatever it is waiting for. Where
-		// something failed, no polite end: it could complete half a message.
-		defer func() { _ = conn.Close() }()
-		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	}
 	if err != nil {
 		return away(err)
 	}
@@ -64,9 +65,8 @@ func (m *Mailer) Send(ctx context.Context, p jobs.Post) error {
 	return classify(err)
 }
 
-// dial connects, by TLS where that comes first. Its limit is that of ctx, which
-// also holds for the greeting and the handshakes after it.
-func (m *Mailer) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+// dial connects, by TLS where that comes first.
+func (m *Mailer) dial(ctx context.Context, network string) (net.Conn, error) {
 	var d net.Dialer
 	if m.implicit {
 		return (&tls.Dialer{NetDialer: &d, Config: m.tls}).DialContext(ctx, network, m.addr)
@@ -80,6 +80,9 @@ func (m *Mailer) options() []mail.Option {
 	o := []mail.Option{
 		mail.WithTLSPolicy(m.policy), mail.WithTLSConfig(m.tls), mail.WithTimeout(sendLimit),
 		mail.WithoutNoop(), mail.WithoutRset(),
+	}
+	if m.implicit {
+		o = append(o, mail.WithSSL()) // there is nothing to start
 	}
 	switch {
 	case m.user == "":
@@ -99,13 +102,12 @@ func away(err error) error {
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
-	var host x509.HostnameError
 	switch {
 	case errors.As(err, &answer) && answer.Code == 535, errors.Is(err, mail.ErrNoSupportedAuthDiscovered):
 		return &jobs.MailError{Code: codeAuth, Away: true}
 	case errors.As(err, &answer):
 		return &jobs.MailError{Code: "smtp_refused_" + strconv.Itoa(answer.Code), Away: true}
-	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &host):
+	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert):
 		return &jobs.MailError{Code: codeTLS, Away: true}
 	}
 	return &jobs.MailError{Code: codeUnavailable, Away: true}
@@ -135,7 +137,7 @@ func classify(err error) error {
 
 // Ping reports whether the server greets. It does not sign in.
 func (m *Mailer) Ping(ctx context.Context) error {
-	conn, err := m.dial(ctx, "tcp", "")
+	conn, err := m.dial(ctx, "tcp")
 	if err != nil {
 		return fmt.Errorf("mail server: %w", err)
 	}

@@ -139,7 +139,11 @@ func (p *Pages) explain(v *visit, err error) (int, message) {
 	}
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
-			return r.status, message{Title: r.title, Text: r.text, Link: "/", LinkText: "Your projects"}
+			m := message{Title: r.title, Text: r.text, Link: "/", LinkText: "Your projects"}
+			if id := v.r.PathValue("id"); isID(id) && r.status != http.StatusNotFound && r.status != http.StatusForbidden {
+				m.Link, m.LinkText = "/exports/"+id, "The export's page"
+			}
+			return r.status, m
 		}
 	}
 	p.cfg.Log.Error("page failed", "error", err)

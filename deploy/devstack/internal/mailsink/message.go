@@ -8,6 +8,7 @@ import (
 	"mime/quotedprintable"
 	"net/mail"
 	"net/textproto"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -22,6 +23,27 @@ type Message struct {
 	Headers []Header  `json:"headers"`
 	Text    string    `json:"text"` // its plain text, if it has any
 	Raw     string    `json:"raw"`
+}
+
+// piece of a text is a link, or what stands between two.
+type piece struct {
+	Text string
+	Link bool
+}
+
+var links = regexp.MustCompile(`https?://[^\s<>"]+`)
+
+// Pieces are the plain text's, so that a reader can follow its links.
+func (m Message) Pieces() (list []piece) {
+	rest := 0
+	for _, at := range links.FindAllStringIndex(m.Text, -1) {
+		list = append(list, piece{m.Text[rest:at[0]], false}, piece{m.Text[at[0]:at[1]], true})
+		rest = at[1]
+	}
+	if rest < len(m.Text) {
+		list = append(list, piece{m.Text[rest:], false})
+	}
+	return list
 }
 
 // Header is one line of a message's head, decoded.

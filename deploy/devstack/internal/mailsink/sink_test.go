@@ -124,6 +124,16 @@ func TestMessageArrives(t *testing.T) {
 	}
 }
 
+// A mail's link can be followed, and nothing else of it is one.
+func TestLinksCanBeFollowed(t *testing.T) {
+	s := start(t, t.TempDir())
+	send(t, s, []string{"owner@example.edu"}, "Subject: x\n\nOpen: https://h/exports/1?a=b&c=d\nnot javascript:alert(1) <script>\n")
+	page := call(t, http.MethodGet, s.Inbox()+"/message/1").body
+	if !strings.Contains(page, `Open: <a href="https://h/exports/1?a=b&amp;c=d">https://h/exports/1?a=b&amp;c=d</a>`) || strings.Contains(page, `href="javascript`) {
+		t.Error(page)
+	}
+}
+
 func TestMessagesOfOtherKinds(t *testing.T) {
 	s := start(t, t.TempDir())
 	send(t, s, []string{"a@example.edu"}, "Content-Transfer-Encoding: base64\n\nR3LDvMOfZQ==\n")
