@@ -62,7 +62,7 @@ var layers = map[string]layer{
 	"deploy/devstack": {imports: []string{
 		"deploy", "internal/client", "internal/demodata", "internal/testenv",
 	}},
-	"deploy/check": {imports: []string{"internal/config"}},
+	"deploy/check": {strict: true, imports: []string{"internal/config", "internal/redisurl"}},
 }
 
 // adapters are what the test helpers may set up: the domain and what stands
