@@ -65,9 +65,9 @@ type Config struct {
 	Probes    http.Handler
 	// Seen is told of each request, may give it a context of its own, and returns
 	// what to call with the answer's status. The request has its pattern then.
-	Seen func(*http.Request) (*http.Request, func(status int))
-	Log       *slog.Logger
-	Cookie    string // the session's, by name
+	Seen   func(*http.Request) (*http.Request, func(status int))
+	Log    *slog.Logger
+	Cookie string // the session's, by name
 
 	Browser      http.Handler // signs people in and out
 	BrowserPaths []string
