@@ -132,7 +132,8 @@ func WithTrace(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, traceKey{}, traceparent)
 }
 
-func traceOf(ctx context.Context) string {
+// TraceOf is what WithTrace gave; empty if it did not.
+func TraceOf(ctx context.Context) string {
 	t, _ := ctx.Value(traceKey{}).(string)
 	return t
 }

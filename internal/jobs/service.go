@@ -125,7 +125,7 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	if size, ok := s.Surveyor.Estimate(ctx, n.Spec); ok && size.Stored <= SmallLimit {
 		n.Lane = Small
 	}
-	n.Trace = traceOf(ctx)
+	n.Trace = TraceOf(ctx)
 	c, err := s.Records.Create(ctx, n)
 	if err != nil {
 		return Created{}, err

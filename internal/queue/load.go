@@ -3,7 +3,6 @@ package queue
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,13 +18,16 @@ import (
 // of the shard which is fullest.
 func (q *Queue) Load(ctx context.Context) (l jobs.QueueLoad, err error) {
 	inspector := asynq.NewInspectorFromRedisClient(q.rdb)
+	known, err := inspector.Queues() // those that ever had a task; asking about others is an error
+	if err != nil {
+		return l, fmt.Errorf("queue: %w", err)
+	}
 	for _, lane := range []jobs.Lane{jobs.Large, jobs.Small} {
-		info, err := inspector.GetQueueInfo(names[lane])
-		if errors.Is(err, asynq.ErrQueueNotFound) {
-			info, err = &asynq.QueueInfo{}, nil // nothing was ever enqueued
-		}
-		if err != nil {
-			return l, fmt.Errorf("queue: %w", err)
+		info := &asynq.QueueInfo{}
+		if slices.Contains(known, names[lane]) {
+			if info, err = inspector.GetQueueInfo(names[lane]); err != nil {
+				return l, fmt.Errorf("queue: %w", err)
+			}
 		}
 		for state, n := range map[string]int{"pending": info.Pending, "active": info.Active, "retry": info.Retry, "archived": info.Archived} {
 			l.Tasks = append(l.Tasks, jobs.TaskCount{Queue: names[lane], State: state, N: int64(n)})
