@@ -39,8 +39,13 @@ test: build tools ## every test, on real components, the service's with the race
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	$(BIN)/devstack exec -- env CGO_ENABLED=1 $(call gotest,root) -race $(ARGS) ./...
 	cd deploy/devstack && CGO_ENABLED=0 $(call gotest,devstack) -trimpath $(ARGS) ./...
+	cd deploy/check && $(call gotest,check) -trimpath $(ARGS) ./...
 	cd tools && $(call gotest,tools) -trimpath $(ARGS) ./...
 	$(BIN)/tally $(RESULTS)/*.json
+
+.PHONY: check-image
+check-image: build ## what the Dockerfile says, without an engine: build, then run as nobody on a read-only tree; root
+	$(BIN)/devstack exec -- go test -C deploy/check -count=1 -v -tags image -run '^TestImage$$' ./...
 
 .PHONY: bench-source
 bench-source: build ## what an export does to others on the platform's database; pgbench, some 10 minutes
@@ -48,7 +53,7 @@ bench-source: build ## what an export does to others on the platform's database;
 
 # The stack is there for development alone: its tests share what "make build"
 # has compiled instead of compiling an S3 server once more for the detector.
-gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json --
+gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json -- -timeout 25m
 
 .PHONY: bench
 bench: build ## measure an export against psql, gzip and the floor, on an idle machine; flags: ARGS='-size 64MB -runs 3'
@@ -80,6 +85,14 @@ else
 	$(call faults) -parallel 1 -args -kills 100 -every 1 $(ARGS)
 	$(call faults,/^kills$$) -args -kills 100 -lease 15s $(ARGS)
 endif
+
+.PHONY: machines
+machines: build ## 1, 2 and 4 workers on machines of their own, one cut off, all restarted under load; root, else one network
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^TestMachines$$' ./internal/e2e -args $(ARGS)
+
+.PHONY: upgrade
+upgrade: build ## the programs from before the last migration beside today's, over half-finished exports; needs git's history
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^(TestUpgrade|TestNewerSchema)$$' ./internal/e2e -args $(ARGS)
 
 .PHONY: flood
 flood: build ## 10,000 small exports of 50 projects, half of them of one: who waits how long

@@ -32,9 +32,15 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	defer p.close()
 
 	rules := jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}
-	dispatcher := jobs.NewDispatcher(p.store, p.queue, rules, log)
+	traces, err := telemetry.NewTraces(ctx, cfg.OTLPEndpoint, "api", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	metrics := telemetry.NewMetrics(traces)
+	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log, Observer: metrics}
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, rules, env)
 	watcher := jobs.NewWatcher(p.store, log)
-	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
 		Desk: p.store, Control: p.store, Bells: p.queue,
@@ -55,14 +61,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
-	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
+	postman := newPostman(cfg, p, env, probes)
+	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
-	handler, err := newHandler(cfg, service, people, door, probes, log)
+	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -76,12 +78,24 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
 	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
-	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
+	g.Go(func() error {
+		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
+	})
 	return g.Wait()
 }
 
+// newPostman sends mails; without a mail server it only gives letters up.
+func newPostman(cfg config.Config, p *parts, env jobs.Env, probes *telemetry.Probes) *jobs.Postman {
+	if p.ping == nil {
+		env.Log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
+	return jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
+}
+
 // newHandler makes what people and programs reach: pages, sign-in and API.
-func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, log *slog.Logger) (http.Handler, error) {
+func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
 	pages, err := web.New(web.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
 	})
@@ -90,7 +104,7 @@ func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authentic
 	}
 	return api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
-		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Stream: cfg.Downloads == "stream", Probes: probes, Seen: metrics.Request, Log: log,
 		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
 		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
 	}), nil

@@ -7,12 +7,14 @@ import (
 )
 
 // What docker-compose.yml runs, on a stack instead of containers; twice, as
-// Compose runs it at each start.
+// Compose runs it at each start, and with a secret in a file.
 func TestInit(t *testing.T) {
 	t.Parallel()
 	d := execIn(t, t.TempDir(), `set -e
 		psql -q "$DEVSTACK_ADMIN_DATABASE_URL" -c 'drop database platform'
-		for i in 1 2; do "$SELF" init -rows 20 -documents 4; done
+		printf '%s\n' "$DATABASE_URL" > url
+		"$SELF" init -rows 20 -documents 4
+		env -u DATABASE_URL DATABASE_URL_FILE=url "$SELF" init -rows 20 -documents 4
 		psql -qAt "$SOURCE_DATABASE_URL" -c 'select count(*) from "llm-convo-monitor"' -c 'show default_transaction_read_only'
 		psql -qAt "$DATABASE_URL" -c 'create schema bulkexport' -c 'select current_user'`)
 	d.Env = append(d.Env, "SELF="+os.Args[0])

@@ -103,14 +103,16 @@ func migrate(ctx context.Context, cfg config.Config, name string) error {
 // migrateRetry is the pause between attempts to reach the database at start.
 const migrateRetry = 2 * time.Second
 
-// MigrateSoon brings the schema up to date as soon as the database answers.
-// Until then the program runs, and its readiness says what is missing.
+// MigrateSoon returns as soon as the schema is up to date: brought there by this
+// program, unless AUTO_MIGRATE leaves that to others. Until then the program
+// runs, and its readiness says what is missing.
 func MigrateSoon(ctx context.Context, st *store.Store, cfg config.Config, log *slog.Logger) {
-	if !cfg.AutoMigrate {
-		return
+	try := st.Ready
+	if cfg.AutoMigrate {
+		try = st.Migrate
 	}
 	for {
-		err := st.Migrate(ctx)
+		err := try(ctx)
 		if err == nil {
 			log.Info("schema is up to date")
 			return
@@ -131,8 +133,11 @@ func healthcheck(ctx context.Context, cfg config.Config) error {
 	if err != nil {
 		return fmt.Errorf("METRICS_ADDR: %w", err)
 	}
-	if host == "" || host == "0.0.0.0" || host == "::" {
-		host = "localhost"
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1" // an image without /etc/hosts does not know localhost
+	case "::":
+		host = "::1"
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -207,7 +207,8 @@ func compositeSum(parts []jobs.Part) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(all, castagnoli)))
 }
 
-// classify sorts the store's errors: what it refuses by rule is permanent,
+// classify sorts the store's errors: a store without room gets some soon, by the
+// sweeper or by who operates it; what it refuses by rule is permanent,
 // everything else (network, 5xx, slow down) passes.
 func classify(err error) error {
 	if err == nil {
@@ -215,7 +216,7 @@ func classify(err error) error {
 	}
 	res := minio.ToErrorResponse(err)
 	if full(res) {
-		return jobs.Transient(jobs.CodeStoreFull, "The object store has no space left for this file.",
+		return jobs.Transient(jobs.CodeStoreFull, "The object store has no room left.",
 			&jobs.Unavailable{Dependency: "the object store", Err: fmt.Errorf("object store: %s (%d)", res.Code, res.StatusCode)})
 	}
 	switch res.StatusCode {
@@ -242,5 +243,5 @@ func classify(err error) error {
 // these are those of Ceph, MinIO and versitygw.
 func full(res minio.ErrorResponse) bool {
 	return res.StatusCode == http.StatusInsufficientStorage ||
-		strings.Contains(res.Code, "QuotaExceeded") || strings.Contains(res.Code, "StorageFull")
+		strings.Contains(res.Code, "QuotaExceeded") || strings.Contains(res.Code, "StorageFull") || res.Code == "InsufficientStorage"
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/bulkexport/bulkexport/internal/testenv"
 )
 
-// watch is a service with an operator who looks at the page.
-type watch struct {
+// lookout is a service with an operator who looks at the page.
+type lookout struct {
 	*service
 	token string
 }
 
-func newWatch(t *testing.T, w *testenv.World, workers int, extra ...string) *watch {
+func newLookout(t *testing.T, w *testenv.World, workers int, extra ...string) *lookout {
 	t.Helper()
 	i := testenv.NewIssuer(t)
 	s := start(t, w, workers, append(extra, "OIDC_ISSUER="+i.URL(), "OIDC_CLIENT_ID="+testenv.IssuerClientID,
 		"OIDC_CLIENT_SECRET="+testenv.IssuerClientSecret, "OPERATOR_EMAILS="+demodata.OperatorEmail)...)
-	return &watch{s, i.Sign(i.AccessToken(demodata.OperatorEmail))}
+	return &lookout{s, i.Sign(i.AccessToken(demodata.OperatorEmail))}
 }
 
 // shows reports whether the page has a finding now.
-func (w *watch) shows(finding string) bool {
+func (w *lookout) shows(finding string) bool {
 	w.t.Helper()
 	a := w.call(http.MethodGet, "/ops/", w.token, "")
 	if a.status != http.StatusOK {
@@ -40,7 +40,7 @@ func (w *watch) shows(finding string) bool {
 }
 
 // within a minute of a fault the page has to say so.
-func (w *watch) within(fault time.Time, finding string) {
+func (w *lookout) within(fault time.Time, finding string) {
 	w.t.Helper()
 	w.eventually(finding, func() bool { return w.shows(finding) })
 	took := time.Since(fault)
@@ -61,7 +61,7 @@ func slow(t *testing.T) *testenv.World {
 // taken over.
 func TestOperatorsSeeAStoppedWorker(t *testing.T) {
 	t.Parallel()
-	w := newWatch(t, slow(t), 1, "SOURCE_READ_MBPS=1")
+	w := newLookout(t, slow(t), 1, "SOURCE_READ_MBPS=1")
 	w.create(demodata.DemoProject, conversations)
 	w.eventually("it runs", func() bool {
 		return strings.Contains(string(w.call(http.MethodGet, "/ops/", w.token, "").body), "Writing the file")
@@ -107,11 +107,11 @@ func TestOperatorsSeeAFullBucket(t *testing.T) {
 	t.Parallel()
 	world := testenv.New(t)
 	fill(t, world, demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 100}})
-	w := newWatch(t, world, 1, "S3_ENDPOINT="+full(t))
+	w := newLookout(t, world, 1, "S3_ENDPOINT="+full(t))
 	asked := time.Now()
 	id := w.create(demodata.DemoProject, conversations).ID
 	w.within(asked, "store-full")
-	if a := w.call(http.MethodGet, "/ops/jobs/"+id, w.token, ""); !strings.Contains(string(a.body), "The object store has no space left for this file.") {
+	if a := w.call(http.MethodGet, "/ops/jobs/"+id, w.token, ""); !strings.Contains(string(a.body), "The object store has no room left.") {
 		t.Errorf("its page: %s", a.body)
 	}
 }
@@ -121,7 +121,7 @@ func TestOperatorsSeeADeadRedis(t *testing.T) {
 	world := testenv.New(t)
 	var p *proxy
 	p, world.RedisURL = behindProxy(t, world.RedisURL, 0)
-	w := newWatch(t, world, 1)
+	w := newLookout(t, world, 1)
 	w.eventually("all is well", func() bool { return !w.shows("redis-down") && !w.shows("no-worker") })
 	p.close()
 	w.within(time.Now(), "redis-down")
@@ -135,7 +135,7 @@ func TestOperatorsSeeADeadRedis(t *testing.T) {
 func TestOperatorsSeeASourceWithoutTheTable(t *testing.T) {
 	t.Parallel()
 	world := testenv.New(t)
-	w := newWatch(t, world, 1)
+	w := newLookout(t, world, 1)
 	if _, err := world.Admin(t).Exec(t.Context(), `alter table "llm-convo-monitor" rename to elsewhere`); err != nil {
 		t.Fatal(err)
 	}

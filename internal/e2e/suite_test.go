@@ -99,32 +99,15 @@ func TestFaults(t *testing.T) {
 type field struct {
 	*service
 	projects []string
+	rows     int // of each project
 	db       *pgx.Conn
 	mu       sync.Mutex // guards db
 }
 
-const fieldProjects = 2
-
 func newField(t *testing.T, via func(*testenv.World), extra ...string) *field {
 	t.Helper()
 	w := testenv.New(t)
-	f := &field{db: w.Admin(t)}
-	for i := range fieldProjects {
-		project := fmt.Sprintf("field-%d", i)
-		f.projects = append(f.projects, project)
-		// Hexadecimal digits of hashes: 1 KB a row, half of it after compression.
-		_, err := f.db.Exec(t.Context(), `insert into "llm-convo-monitor" (convo_id, course_name, convo)
-			select $1 || '-' || g, $1, json_build_object('messages', json_build_array(json_build_object('role', 'user', 'content',
-				(select string_agg(md5($1 || g || '-' || k), '') from generate_series(1, 30) k))))
-			from generate_series(1, $2) g`, project, *rows)
-		if err != nil {
-			t.Fatal(err)
-		}
-		course := fmt.Sprintf(`{"course_owner":%q,"course_admins":[]}`, demodata.OwnerEmail)
-		if err := w.Roles(t).HSet(t.Context(), "course_metadatas", project, course).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	f := sow(t, w, 2, *rows)
 	slowSource(t, w)
 	if via != nil {
 		via(w)
@@ -134,9 +117,32 @@ func newField(t *testing.T, via func(*testenv.World), extra ...string) *field {
 	return f
 }
 
+// sow fills a world with so many projects of so many rows each: hexadecimal
+// digits of hashes, 1 KB a row, half of it after compression.
+func sow(t *testing.T, w *testenv.World, projects, rows int) *field {
+	t.Helper()
+	f := &field{rows: rows, db: w.Admin(t)}
+	for i := range projects {
+		project := fmt.Sprintf("field-%d", i)
+		f.projects = append(f.projects, project)
+		_, err := f.db.Exec(t.Context(), `insert into "llm-convo-monitor" (convo_id, course_name, convo)
+			select $1 || '-' || g, $1, json_build_object('messages', json_build_array(json_build_object('role', 'user', 'content',
+				(select string_agg(md5($1 || g || '-' || k), '') from generate_series(1, 30) k))))
+			from generate_series(1, $2) g`, project, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		course := fmt.Sprintf(`{"course_owner":%q,"course_admins":[]}`, demodata.OwnerEmail)
+		if err := w.Roles(t).HSet(t.Context(), "course_metadatas", project, course).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
 func (f *field) ask(i int) string {
 	f.t.Helper()
-	return f.create(f.projects[i%fieldProjects], `{"kind":"conversations","fresh":true}`).ID
+	return f.create(f.projects[i%len(f.projects)], `{"kind":"conversations","fresh":true}`).ID
 }
 
 // query reads the one value of a statement.
@@ -165,10 +171,10 @@ func (f *field) verify(id string, o *outcome) job {
 	for _, n := range seen {
 		o.doubled += n - 1
 	}
-	o.lost += *rows - len(seen)
+	o.lost += f.rows - len(seen)
 	o.trials++
-	if len(seen) != *rows || o.doubled > 0 {
-		f.t.Errorf("%s: %d rows of %d, %d doubled", id, len(seen), *rows, o.doubled)
+	if len(seen) != f.rows || o.doubled > 0 {
+		f.t.Errorf("%s: %d rows of %d, %d doubled", id, len(seen), f.rows, o.doubled)
 	}
 	return j
 }

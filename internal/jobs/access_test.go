@@ -218,12 +218,12 @@ type eraser struct {
 	by Principal
 }
 
-func (e *eraser) PurgeProject(_ context.Context, _ string, by Principal, dry bool) ([]string, error) {
+func (e *eraser) PurgeProject(_ context.Context, _ string, by Principal, dry bool) ([]string, []Move, error) {
 	e.by = by
 	if dry {
-		return nil, errors.New("a dry run")
+		return nil, nil, errors.New("a dry run")
 	}
-	return []string{"j"}, nil
+	return []string{"j"}, nil, nil
 }
 
 // office does what operators want, and notes it.

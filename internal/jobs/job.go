@@ -102,6 +102,8 @@ type Job struct {
 	Upload   *Upload
 	Result   *Result
 	Failure  *Failure
+	// Trace is the W3C traceparent of the request; empty if it was not traced.
+	Trace string
 	// Version rises with every change of the row.
 	Version int64
 }

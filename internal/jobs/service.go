@@ -125,11 +125,13 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	if size, ok := s.Surveyor.Estimate(ctx, n.Spec); ok && size.Stored <= SmallLimit {
 		n.Lane = Small
 	}
+	n.Trace = TraceOf(ctx)
 	c, err := s.Records.Create(ctx, n)
 	if err != nil {
 		return Created{}, err
 	}
 	if c.New {
+		s.env.Moved(c.Job.move("", Queued))
 		s.opts.Created()
 	}
 	return c, nil
@@ -175,7 +177,11 @@ func (s *Service) Cancel(ctx context.Context, p Principal, id string) (Job, erro
 	if _, err := s.job(ctx, p, id, ActionCancel); err != nil {
 		return Job{}, err
 	}
-	return s.Records.RequestCancel(ctx, id, p)
+	j, err := s.Records.RequestCancel(ctx, id, p)
+	if err == nil && j.State == Canceled { // a running one is canceled by its worker
+		s.env.Moved(j.move(Queued, Canceled))
+	}
+	return j, err
 }
 
 // maxExtensions is how often a file may be given another retention.
@@ -193,10 +199,15 @@ func (s *Service) Extend(ctx context.Context, p Principal, id string) (Job, erro
 // Purge gives an export's data up; its record stays. Repeating it changes
 // nothing. ErrNotOver if it waits or runs.
 func (s *Service) Purge(ctx context.Context, p Principal, id string) error {
-	if _, err := s.job(ctx, p, id, ActionPurge); err != nil {
+	j, err := s.job(ctx, p, id, ActionPurge)
+	if err != nil {
 		return err
 	}
-	return s.Eraser.Purge(ctx, id, p)
+	moved, err := s.Eraser.Purge(ctx, id, p)
+	if moved && err == nil {
+		s.env.Moved(j.move(Succeeded, Expired))
+	}
+	return err
 }
 
 // PurgeProject ends all exports of a project and gives their data up, at an
@@ -205,7 +216,11 @@ func (s *Service) PurgeProject(ctx context.Context, p Principal, project string)
 	if err := s.operate(ctx, p, project, ActionPurgeProject); err != nil {
 		return nil, err
 	}
-	return s.Eraser.PurgeProject(ctx, project, p, false)
+	ids, moves, err := s.Eraser.PurgeProject(ctx, project, p, false)
+	for _, m := range moves {
+		s.env.Moved(m)
+	}
+	return ids, err
 }
 
 // Audit returns a page of who did what in a project, or with one of its jobs,

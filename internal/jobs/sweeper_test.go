@@ -39,8 +39,12 @@ func (a *attic) Turn(ctx context.Context, f func(context.Context) error) (bool, 
 	return true, f(ctx)
 }
 func (a *attic) Overdue(context.Context, int) ([]string, error) { return a.overdue, nil }
-func (a *attic) Expire(_ context.Context, ids []string) error {
+func (a *attic) Expire(_ context.Context, ids []string) ([]Move, error) {
 	a.did("expire %v", ids)
+	return nil, nil
+}
+func (a *attic) Looked(_ context.Context, found, left int) error {
+	a.did("looked %d %d", found, left)
 	return nil
 }
 func (a *attic) Doomed(context.Context, int) ([]Doomed, error) { return a.doomed, nil }
@@ -122,7 +126,7 @@ func strays(n int, hours int) (list []Stray) {
 func TestSweepInOrder(t *testing.T) {
 	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us}
 	r := a.sweep(t, SweepOptions{})
-	want := []string{"expire [a]", "discard kb", "deleted b", "absent [q]"}
+	want := []string{"expire [a]", "discard kb", "deleted b", "looked 0 0", "absent [q]"}
 	if !slices.Equal(a.steps, want) {
 		t.Errorf("did %v, want %v", a.steps, want)
 	}
@@ -150,7 +154,7 @@ func TestDrySweepDoesNothing(t *testing.T) {
 func TestSweepWithoutTheStore(t *testing.T) {
 	a := &attic{doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}, {"c", Upload{Key: "kc"}, 7}}, owner: us, broken: errors.New("down")}
 	r := a.sweep(t, SweepOptions{})
-	if want := []string{"discard kb", "discard kc", "absent [q]"}; !slices.Equal(a.steps, want) || r.Deleted != 0 || r.Jobs != 1 {
+	if want := []string{"discard kb", "discard kc", "looked 0 0", "absent [q]"}; !slices.Equal(a.steps, want) || r.Deleted != 0 || r.Jobs != 1 {
 		t.Errorf("did %v, says %+v", a.steps, r)
 	}
 }

@@ -130,7 +130,7 @@ func (p *pair) serve(t *rapid.T) {
 
 func (p *pair) dispatch(t *rapid.T) {
 	rules := jobs.DispatchRules{ProjectSlots: rapid.IntRange(1, 2).Draw(t, "project slots"), MaxFailures: jobs.MaxFailures}
-	real, err := p.Dispatch(context.Background(), rules)
+	real, _, err := p.Dispatch(context.Background(), rules)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,7 @@ func (s *Store) End(ctx context.Context, f jobs.Fence, e jobs.Ending) (state job
 		}
 		_, err = tx.Exec(ctx, `update bulkexport.attempts set ended_at = now(), outcome = $3, rows_done = $4, bytes_raw = $5,
 				error_code = $6, error_message = $7 where job_id = $1 and attempt = $2`,
-			f.Job, f.Attempt, outcome(state, e), e.Progress.Rows, e.Progress.BytesRaw, code, message)
+			f.Job, f.Attempt, e.Outcome(state), e.Progress.Rows, e.Progress.BytesRaw, code, message)
 		if err != nil {
 			return err
 		}
@@ -190,14 +190,4 @@ func closeRow(ctx context.Context, tx pgx.Tx, f jobs.Fence, e jobs.Ending) (jobs
 		r.Filename, r.SHA256, r.SHA256Raw, r.ContextsCut, fail.Code, fail.Message, fail.Retryable,
 		e.Progress.RowsTotal, e.Progress.RowsPerSecond, r.Skipped, r.SkippedRows, r.Deleted, r.Appeared)
 	return s.State, err
-}
-
-func outcome(s jobs.State, e jobs.Ending) string {
-	switch {
-	case s != jobs.Queued:
-		return string(s)
-	case e.Failure != nil:
-		return "retried"
-	}
-	return "drained"
 }

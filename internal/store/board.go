@@ -21,12 +21,12 @@ func (s *Store) Heartbeat(ctx context.Context, w jobs.WorkerStatus) error {
 const dispatchLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`
 
 // Dispatch implements jobs.Board.
-func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, err error) {
+func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, lost []jobs.Move, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, dispatchLock); err != nil {
 			return err
 		}
-		if err := takeBack(ctx, tx, r); err != nil {
+		if lost, err = takeBack(ctx, tx, r); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, dispatchSQL, r.ProjectSlots, r.MaxRunning)
@@ -38,28 +38,34 @@ func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []j
 		})
 		return err
 	})
-	return tickets, err
+	if err != nil {
+		return nil, nil, err // nothing was committed
+	}
+	return tickets, lost, nil
 }
 
 // takeBack closes the fence of attempts whose lease ran out. A lease that was
 // lost without a checkpoint since the claim uses up one failure, so that an
 // export that kills every worker that touches it comes to an end.
-func takeBack(ctx context.Context, tx pgx.Tx, r jobs.DispatchRules) error {
+func takeBack(ctx context.Context, tx pgx.Tx, r jobs.DispatchRules) ([]jobs.Move, error) {
 	rows, err := tx.Query(ctx, takeBackSQL, r.MaxFailures, jobs.CodeWorkerLost,
 		"The export was interrupted several times in a row at the same point.")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	lost, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	lost, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (jobs.Move, error) {
+		m := jobs.Move{From: jobs.Running, Outcome: "lost", Code: jobs.CodeWorkerLost}
+		return m, row.Scan(&m.Job, &m.Kind, &m.Lane, &m.To, &m.Attempt, &m.Rows, &m.Made, &m.Begun, &m.Trace)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, id := range lost {
-		if err := notify(ctx, tx, id); err != nil {
-			return err
+	for _, m := range lost {
+		if err := notify(ctx, tx, m.Job); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return lost, nil
 }
 
 const takeBackSQL = `
@@ -79,7 +85,8 @@ update bulkexport.jobs j set version = version + 1, worker = null, lease_until =
 	error_message = case when not lost.canceled and lost.failures >= $1 then $3 end,
 	error_retryable = case when not lost.canceled and lost.failures >= $1 then true end
 from lost where j.id = lost.id
-returning j.id::text`
+returning j.id::text, j.kind, j.lane, j.state, lost.attempt, lost.rows_done, j.created_at,
+	(select started_at from bulkexport.attempts a where a.job_id = lost.id and a.attempt = lost.attempt), coalesce(j.trace, '')`
 
 // dispatchSQL: each project's jobs take turns (its n-th busy or due job in a
 // lane has turn n), turns up to the project's slots compete for the lane's free

@@ -116,9 +116,9 @@ func insert(ctx context.Context, tx pgx.Tx, n jobs.NewJob) error {
 		return jobs.ErrQueueFull
 	}
 	_, err = tx.Exec(ctx, `insert into bulkexport.jobs
-		(id, project, kind, from_at, to_at, allow_skipped, requested_by, notify, lane)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		n.ID, n.Project, n.Kind, n.From, n.To, n.AllowSkipped, n.RequestedBy, n.Notify, n.Lane)
+		(id, project, kind, from_at, to_at, allow_skipped, requested_by, notify, lane, trace)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, nullif($10, ''))`,
+		n.ID, n.Project, n.Kind, n.From, n.To, n.AllowSkipped, n.RequestedBy, n.Notify, n.Lane, n.Trace)
 	if err != nil {
 		return err
 	}

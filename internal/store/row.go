@@ -34,7 +34,7 @@ const placeSQL = `
 	from turns join served using (lane, project) where waits`
 
 // columns of a job. The place is null unless it is queued.
-const columns = `j.id::text, j.project, j.kind, j.from_at, j.to_at, j.allow_skipped, j.requested_by, j.created_at,
+const columns = `j.id::text, j.project, j.kind, j.from_at, j.to_at, j.allow_skipped, j.requested_by, coalesce(j.trace, ''), j.created_at,
 	j.state, j.phase, j.lane, j.version, j.attempt, j.failures, j.dispatch, j.next_at, j.started_at, j.finished_at,
 	j.cancel_requested_at, j.rows_done, j.rows_total, j.bytes_raw, j.bytes_stored, j.rows_per_second, j.progress_at,
 	j.upload_nonce, j.upload_key, coalesce(j.upload_id, ''), j.filename, j.sha256, j.sha256_raw, j.contexts_cut,
@@ -55,7 +55,7 @@ func scanJob(row pgx.CollectableRow) (jobs.Job, error) {
 		from, to, started, finished  *time.Time
 		next, canceled, progress, ex *time.Time
 	)
-	err := row.Scan(&j.ID, &j.Project, &j.Kind, &from, &to, &j.AllowSkipped, &j.RequestedBy, &j.CreatedAt,
+	err := row.Scan(&j.ID, &j.Project, &j.Kind, &from, &to, &j.AllowSkipped, &j.RequestedBy, &j.Trace, &j.CreatedAt,
 		&j.State, &j.Phase, &j.Lane, &j.Version, &j.Attempt, &j.Failures, &j.Dispatch, &next, &started, &finished,
 		&canceled, &j.Progress.Rows, &j.Progress.RowsTotal, &j.Progress.BytesRaw, &j.Progress.BytesStored,
 		&j.Progress.RowsPerSecond, &progress, &nonce, &key, &uploadID, &filename, &sha, &shaRaw, &result.ContextsCut,

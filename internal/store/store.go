@@ -34,6 +34,7 @@ var (
 	_ jobs.Outbox   = (*Store)(nil)
 	_ jobs.Desk     = (*Store)(nil)
 	_ jobs.Control  = (*Store)(nil)
+	_ jobs.Census   = (*Store)(nil)
 )
 
 // Open makes a Store for the database at url. It does not connect yet: a

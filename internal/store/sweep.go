@@ -35,10 +35,17 @@ func (s *Store) Overdue(ctx context.Context, n int) ([]string, error) {
 }
 
 // Expire implements jobs.Ledger.
-func (s *Store) Expire(ctx context.Context, ids []string) error {
-	_, err := s.pool.Exec(ctx, `update bulkexport.jobs set version = version + 1, state = 'expired', expires_at = least(expires_at, now())
-		where id = any($1::uuid[]) and state = 'succeeded'`, ids)
-	return classify(err)
+func (s *Store) Expire(ctx context.Context, ids []string) ([]jobs.Move, error) {
+	rows, err := s.pool.Query(ctx, `update bulkexport.jobs set version = version + 1, state = 'expired', expires_at = least(expires_at, now())
+		where id = any($1::uuid[]) and state = 'succeeded' returning id::text, kind, lane`, ids)
+	if err != nil {
+		return nil, classify(err)
+	}
+	moves, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (jobs.Move, error) {
+		m := jobs.Move{From: jobs.Succeeded, To: jobs.Expired}
+		return m, row.Scan(&m.Job, &m.Kind, &m.Lane)
+	})
+	return moves, classify(err)
 }
 
 // doomed are rows whose data is to go; an index has them.
@@ -101,6 +108,12 @@ func (s *Store) Installation(ctx context.Context, every time.Duration) (id strin
 			where orphans_at is null or orphans_at <= now() - $1::interval returning 1)
 		select id::text, exists (select from due) from bulkexport.installation`, every).Scan(&id, &due)
 	return id, due, classify(err)
+}
+
+// Looked implements jobs.Holdings.
+func (s *Store) Looked(ctx context.Context, found, left int) error {
+	_, err := s.pool.Exec(ctx, `update bulkexport.installation set orphans_found = $1, orphans_left = $2`, found, left)
+	return classify(err)
 }
 
 // Named implements jobs.Holdings.

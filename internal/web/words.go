@@ -30,12 +30,12 @@ var phaseWords = map[jobs.Phase]string{
 var helps = map[string]string{
 	jobs.CodeWorkerLost:     "Run it again. If it is interrupted once more, tell whoever operates this service.",
 	jobs.CodeSource:         "Wait some minutes, then run it again.",
-	jobs.CodeStoreFull:      "Whoever operates this service must make room in its object store. Run it again after that.",
 	jobs.CodeStore:          "Wait some minutes, then run it again.",
 	jobs.CodeDatabase:       "Wait some minutes, then run it again.",
 	jobs.CodeInternal:       "Run it again. If it fails once more, tell whoever operates this service.",
 	jobs.CodeRefused:        "Whoever operates this service must give it access to the platform's tables. Running it again before that does not help.",
 	jobs.CodeStoreDenied:    "Whoever operates this service must look at its object store. Running it again before that does not help.",
+	jobs.CodeStoreFull:      "Whoever operates this service must make room in its object store. Running it again before that does not help.",
 	jobs.CodeTooManyBadRows: "Rows that are damaged in the platform's database cannot be exported. You can run it again without them: the file then says which are missing.",
 	jobs.CodeInconsistent:   "The platform's data changed in a way that could not be followed. Run it again, best at a quiet time.",
 	jobs.CodeTooLarge:       "Choose a shorter time span, and export the rest after it.",

@@ -1,9 +1,7 @@
 -- +goose Up
 
 -- What operators said about who is next. An empty project is the whole queue.
-alter table bulkexport.jobs
-    add column priority integer not null default 0,
-    add column moved_at timestamptz; -- when rows, bytes or phase last changed; progress_at is a beat
+alter table bulkexport.jobs add column priority integer not null default 0;
 create table bulkexport.pauses (
     project   text primary key,
     paused_by text not null,
