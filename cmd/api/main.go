@@ -59,30 +59,46 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
+	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
+	if p.ping == nil {
+		log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
 	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
+	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
+	if err != nil {
+		return err
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		boot.MigrateSoon(ctx, p.store, cfg, log)
+		postman.Run(ctx)
+		return nil
+	})
+	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
+	g.Go(func() error { watcher.Run(ctx); return nil })
+	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
+	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log) })
+	return g.Wait()
+}
+
+// newHandler makes what people and programs reach: pages, sign-in and API.
+func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
 	pages, err := web.New(web.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	handler := api.New(api.Config{
+	return api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
 		Stream: cfg.Downloads == "stream", Probes: probes, Seen: metrics.Request, Log: log,
 		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
 		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
-	})
-
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { boot.MigrateSoon(ctx, p.store, cfg, log); return nil })
-	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
-	g.Go(func() error { watcher.Run(ctx); return nil })
-	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
-	g.Go(func() error {
-		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
-	})
-	return g.Wait()
+	}), nil
 }
 
 // newID is ordered by time, so that lists need no other order.

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/bulkexport/bulkexport/internal/boot"
 	"github.com/bulkexport/bulkexport/internal/bucket"
 	"github.com/bulkexport/bulkexport/internal/config"
 	"github.com/bulkexport/bulkexport/internal/jobs"
+	"github.com/bulkexport/bulkexport/internal/notify"
 	"github.com/bulkexport/bulkexport/internal/platform"
 	"github.com/bulkexport/bulkexport/internal/queue"
 	"github.com/bulkexport/bulkexport/internal/store"
+	"github.com/bulkexport/bulkexport/internal/telemetry"
 )
 
 // sourceConns are for looking up API keys, and for previews.
@@ -23,7 +26,9 @@ type parts struct {
 	roles     *platform.Roles
 	queue     *queue.Queue
 	files     *bucket.Bucket
-	originals jobs.Files // nil: none are handed out
+	originals jobs.Files      // nil: none are handed out
+	mailer    jobs.Mailer     // nil: no mails are sent
+	ping      telemetry.Check // of the mail server; nil if there is none
 	opened    []func()
 }
 
@@ -59,6 +64,20 @@ func open(ctx context.Context, cfg config.Config) (p *parts, err error) {
 	if p.files, err = boot.OpenBucket(cfg); err != nil {
 		return p, err
 	}
-	p.originals, err = boot.OpenOriginals(cfg)
-	return p, err
+	if p.originals, err = boot.OpenOriginals(cfg); err != nil {
+		return p, err
+	}
+	return p, p.openMail(cfg)
+}
+
+func (p *parts) openMail(cfg config.Config) error {
+	if cfg.SMTPURL == "" {
+		return nil
+	}
+	m, err := notify.Open(notify.Config{URL: cfg.SMTPURL, From: cfg.MailFrom, PublicURL: cfg.PublicURL, Zone: cfg.Zone(), Now: time.Now})
+	if err != nil {
+		return err
+	}
+	p.mailer, p.ping = m, m.Ping
+	return nil
 }

@@ -57,12 +57,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Optional: map[string]telemetry.Check{"source": p.source.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
-	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
 	metrics.Collect(probes.Up())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -72,7 +66,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	sweeper := newSweeper(cfg, p, env)
 	g.Go(func() error {
 		boot.MigrateSoon(ctx, p.store, cfg, log)
-		g.Go(func() error { postman.Run(ctx); return nil })
 		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})

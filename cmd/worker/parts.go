@@ -3,17 +3,13 @@ package main
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/bulkexport/bulkexport/internal/boot"
 	"github.com/bulkexport/bulkexport/internal/bucket"
 	"github.com/bulkexport/bulkexport/internal/config"
-	"github.com/bulkexport/bulkexport/internal/jobs"
-	"github.com/bulkexport/bulkexport/internal/notify"
 	"github.com/bulkexport/bulkexport/internal/platform"
 	"github.com/bulkexport/bulkexport/internal/queue"
 	"github.com/bulkexport/bulkexport/internal/store"
-	"github.com/bulkexport/bulkexport/internal/telemetry"
 )
 
 // parts are the adapters of a worker. None is connected before it is used.
@@ -23,8 +19,6 @@ type parts struct {
 	roles  *platform.Roles
 	queue  *queue.Queue
 	files  *bucket.Bucket
-	mailer jobs.Mailer     // nil: no mails are sent
-	ping   telemetry.Check // of the mail server; nil if there is none
 	opened []func()
 }
 
@@ -58,20 +52,6 @@ func open(ctx context.Context, cfg config.Config, sourceConns int) (p *parts, er
 		return p, err
 	}
 	p.opened = append(p.opened, func() { _ = p.queue.Close() })
-	if p.files, err = boot.OpenBucket(cfg); err != nil {
-		return p, err
-	}
-	return p, p.openMail(cfg)
-}
-
-func (p *parts) openMail(cfg config.Config) error {
-	if cfg.SMTPURL == "" {
-		return nil
-	}
-	m, err := notify.Open(notify.Config{URL: cfg.SMTPURL, From: cfg.MailFrom, PublicURL: cfg.PublicURL, Zone: cfg.Zone(), Now: time.Now})
-	if err != nil {
-		return err
-	}
-	p.mailer, p.ping = m, m.Ping
-	return nil
+	p.files, err = boot.OpenBucket(cfg)
+	return p, err
 }

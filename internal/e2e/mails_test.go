@@ -127,7 +127,7 @@ var everybodyMailed = []string{
 }
 
 // Who asked, who joined and who was named get one mail each, and the project's
-// other people another one; with two workers, and again with a person's word.
+// other people another one; with two that send, and again with a person's word.
 func TestMails(t *testing.T) {
 	t.Parallel()
 	m := newMailing(t, testenv.Var(t, "SMTP_URL"))
@@ -135,7 +135,7 @@ func TestMails(t *testing.T) {
 	if a := m.call(http.MethodPost, exportsOf(mailProject), demodata.AdminKey, `{"kind":"conversations"}`); a.status != http.StatusOK {
 		t.Fatalf("joined: %d %s", a.status, a.body)
 	}
-	m.worker()
+	m.api2()
 	m.worker()
 	m.become(id, map[string]string{
 		demodata.OwnerEmail + " ready": "sent", demodata.AdminEmail + " ready": "sent", "c@example.edu ready": "sent",
@@ -200,26 +200,32 @@ func TestMailServerDown(t *testing.T) {
 	p.close()
 	m := newMailing(t, smtp)
 	id := m.ask()
-	metrics := freeAddr(t)
-	first, second := m.run("worker", "METRICS_ADDR="+metrics), m.worker()
+	second := m.api2()
+	m.worker()
 	m.succeed(id)
-	m.eventually("the workers find out", func() bool {
-		return strings.Contains(first.log.String()+second.log.String(), `"code":"smtp_unavailable"`)
+	m.eventually("both find out", func() bool {
+		return strings.Contains(m.api.log.String()+second.log.String(), `"code":"smtp_unavailable"`)
 	})
 	m.mails(id)
-	m.probes(metrics, http.StatusOK, `"mail":"failing"`, `"status":"degraded"`)
+	m.probes(http.StatusOK, `"mail":"failing"`, `"status":"degraded"`)
 	p.open()
-	m.probes(metrics, http.StatusOK, `"mail":"ok"`, `"status":"ready"`)
+	m.probes(http.StatusOK, `"mail":"ok"`, `"status":"ready"`)
 	m.hurry()
 	m.become(id, everybodyReady())
 	m.mails(id, everybodyMailed...)
 }
 
-// probes waits until a worker's readiness says so.
-func (m *mailing) probes(addr string, status int, says ...string) {
+// api2 is another API, which sends mails as well.
+func (m *mailing) api2() *process {
+	m.t.Helper()
+	return m.run("api", "HTTP_ADDR="+freeAddr(m.t), "METRICS_ADDR="+freeAddr(m.t))
+}
+
+// probes waits until the API's readiness says so.
+func (m *mailing) probes(status int, says ...string) {
 	m.t.Helper()
 	m.eventually("probes say "+strings.Join(says, " "), func() bool {
-		res, err := http.Get("http://" + addr + "/readyz")
+		res, err := http.Get(m.url + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -371,7 +377,7 @@ func TestAnswerLost(t *testing.T) {
 	}
 }
 
-// A worker is killed after the server has taken a mail and before that is noted.
+// An API is killed after the server has taken a mail and before that is noted.
 func TestKilledWhileMailing(t *testing.T) {
 	t.Parallel()
 	r, smtp := newRelay(t)
@@ -380,10 +386,10 @@ func TestKilledWhileMailing(t *testing.T) {
 	t.Cleanup(func() { close(r.holding) })
 	m := newMailing(t, smtp, "MAIL_TELL_ADMINS=false")
 	id := m.create(mailProject, conversations).ID
-	w := m.worker()
-	<-held
-	w.kill()
 	m.worker()
+	<-held
+	m.api.kill()
+	m.api = m.run("api", "METRICS_ADDR="+freeAddr(t))
 	m.hurry()
 	m.become(id, map[string]string{demodata.OwnerEmail + " ready": "sent", " announced": "dropped not_wanted"})
 	m.same(id, demodata.OwnerEmail, 2)
@@ -396,12 +402,12 @@ func TestAddressRefused(t *testing.T) {
 	r.refuse = "c@example.edu"
 	m := newMailing(t, smtp)
 	id := m.ask()
-	w := m.worker()
+	m.worker()
 	want := everybodyReady()
 	want["c@example.edu ready"] = "refused refused_550"
 	m.become(id, want)
 	m.mails(id, demodata.OwnerEmail+saysReady, demodata.AdminEmail+saysExported, "d@example.edu"+saysExported)
-	if strings.Contains(w.log.String(), "@example.edu") {
+	if strings.Contains(m.api.log.String(), "c@example.edu") {
 		t.Error("the log names a person")
 	}
 }

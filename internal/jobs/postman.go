@@ -15,7 +15,7 @@ const (
 	// postLease is longer than a try may take, so that nobody else begins one.
 	postLease = 2 * time.Minute
 	postLimit = 20 * time.Second
-	// settleLimit is how long a worker tries to note what came of a try; within the lease.
+	// settleLimit is how long a process tries to note what came of a try; within the lease.
 	settleLimit = 30 * time.Second
 	// awayPause is how long a mail server that takes nothing is left alone, and a
 	// role store that does not answer.
@@ -63,7 +63,7 @@ func NewPostman(p PostmanPorts, env Env, tellAdmins bool) *Postman {
 	return &Postman{PostmanPorts: p, env: env, tellAdmins: tellAdmins}
 }
 
-// Run sends until ctx is done. Every worker may run one.
+// Run sends until ctx is done. Any number of processes may run one.
 func (p *Postman) Run(ctx context.Context) {
 	round, tidy := time.NewTicker(postEvery), time.NewTicker(tidyEvery)
 	defer round.Stop()
@@ -127,7 +127,7 @@ func (p *Postman) deliver(ctx context.Context, post Post) error {
 	return p.settle(ctx, post, s)
 }
 
-// settle notes what came of a try, also for a worker that is told to stop, and
+// settle notes what came of a try, also for a process that is told to stop, and
 // again and again: a mail that is not known to be sent is sent twice.
 func (p *Postman) settle(ctx context.Context, post Post, s Settlement) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
@@ -200,7 +200,7 @@ func (p *Postman) announce(ctx context.Context, post Post) Settlement {
 }
 
 func (p *Postman) send(ctx context.Context, post Post) Settlement {
-	// A conversation that has begun is ended also by a worker that is told to stop:
+	// A conversation that has begun is ended also by a process that is told to stop:
 	// nobody would know whether the mail was taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), postLimit)
 	defer cancel()
@@ -223,7 +223,7 @@ func (p *Postman) send(ctx context.Context, post Post) Settlement {
 	return s
 }
 
-// hand gives a post to the mailer; a panic there costs the try, not the worker.
+// hand gives a post to the mailer; a panic there costs the try, not the process.
 func (p *Postman) hand(ctx context.Context, post Post) (err error) {
 	defer func() {
 		if recover() != nil { // the value may name people; the stack does not

@@ -145,7 +145,7 @@ func TestWords(t *testing.T) {
 		not     string
 	}{
 		"ready": {letter(jobs.LetterReady), "Your export of p is ready", []string{
-			"The file will be deleted on " + when + ", in 3 days.", "Project: p\n", "What: conversations\n", "From when: everything there is\n",
+			"The file will be deleted on " + when + ", in 3 days.", "Project: p\n", "What: conversations\n", "Time span: everything there is\n",
 			"Rows: 54,321\n", "Size of the file: 12 MB\n", "Checksum (SHA-256): " + strings.Repeat("ab", 32), "Will be deleted on: " + when + ", in 3 days"}, "missing"},
 		"ready with gaps": {letter(jobs.LetterReady, func(p *jobs.Post) { p.Jobs[0].Result.Skipped = 2 }), "",
 			[]string{"2 rows could not be read in the platform's database and are missing"}, ""},
@@ -166,15 +166,15 @@ func TestWords(t *testing.T) {
 		"documents, with dates": {letter(jobs.LetterReady, func(p *jobs.Post) {
 			from, to := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 			p.Jobs[0].Kind, p.Jobs[0].From, p.Jobs[0].To = jobs.Documents, &from, &to
-		}), "", []string{"What: documents\n", "From when: 1 January 2026 to 31 January 2026, both days included (UTC)\n"}, ""},
+		}), "", []string{"What: documents\n", "Time span: 1 January 2026 to 31 January 2026, both days included (UTC)\n"}, ""},
 		"since a minute": {letter(jobs.LetterReady, func(p *jobs.Post) {
 			from := time.Date(2026, 1, 1, 8, 30, 0, 0, time.UTC)
 			p.Jobs[0].From = &from
-		}), "", []string{"From when: from 1 January 2026, 02:30 CST (1 January 2026, 08:30 UTC) on\n"}, ""},
+		}), "", []string{"Time span: from 1 January 2026, 02:30 CST (1 January 2026, 08:30 UTC) on\n"}, ""},
 		"until a day": {letter(jobs.LetterReady, func(p *jobs.Post) {
 			to := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
 			p.Jobs[0].To = &to
-		}), "", []string{"From when: until 31 January 2026, that day included (UTC)\n"}, ""},
+		}), "", []string{"Time span: until 31 January 2026, that day included (UTC)\n"}, ""},
 	} {
 		r := composed(t, m, c.post)
 		if c.subject != "" && r.subject != c.subject {

@@ -64,6 +64,27 @@ func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
 	return h.TLS, h.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 }
 
+// extensions are what the server can do.
+func (s *server) extensions(secure bool) string {
+	list := "250-test\r\n"
+	if s.tls != nil && !secure {
+		list += "250-STARTTLS\r\n"
+	}
+	if s.auth {
+		list += "250-AUTH PLAIN LOGIN\r\n"
+	}
+	return list + "250 HELP"
+}
+
+// take reads a mail to its end.
+func (s *server) take(in *bufio.Scanner) {
+	for in.Scan() && in.Text() != "." {
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mails++
+}
+
 func (s *server) converse(c net.Conn) {
 	defer c.Close()
 	_, secure := c.(*tls.Conn)
@@ -86,16 +107,7 @@ func (s *server) converse(c net.Conn) {
 		}
 		switch verb {
 		case "EHLO":
-			lines := []string{"test"}
-			if s.tls != nil && !secure {
-				lines = append(lines, "STARTTLS")
-			}
-			if s.auth {
-				lines = append(lines, "AUTH PLAIN LOGIN")
-			}
-			for i, l := range lines {
-				say("250" + map[bool]string{true: " ", false: "-"}[i == len(lines)-1] + l)
-			}
+			say(s.extensions(secure))
 		case "STARTTLS":
 			say("220 go on")
 			c, secure = tls.Server(c, s.tls), true
@@ -108,11 +120,7 @@ func (s *server) converse(c net.Conn) {
 			say("235 welcome")
 		case "DATA":
 			say("354 go on")
-			for in.Scan() && in.Text() != "." {
-			}
-			s.mu.Lock()
-			s.mails++
-			s.mu.Unlock()
+			s.take(in)
 			if a, ok := s.answers["."]; ok {
 				if a == "" {
 					return

@@ -240,6 +240,26 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// The people of a project are each one who has a role in it, once.
+func TestPeople(t *testing.T) {
+	r := openRoles(t, map[string]string{
+		"mixed":  `{"course_owner":" Owner@Example.EDU ","course_admins":["A@b.c",""," second@B.c\t","OWNER@example.edu"]}`,
+		"nobody": `{"course_owner":"","course_admins":null}`,
+		"frozen": `{"course_owner":"o@b.c","is_frozen":true}`,
+		"broken": `{"course_owner":7}`,
+	})
+	for project, want := range map[string][]string{
+		"mixed": {"owner@example.edu", "a@b.c", "second@b.c"}, "nobody": nil, "no such project": nil, "frozen": {"o@b.c"},
+	} {
+		if got, err := r.People(t.Context(), project); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v; want %q", project, got, err, want)
+		}
+	}
+	if got, err := r.People(t.Context(), "broken"); err == nil || len(got) > 0 {
+		t.Errorf("an entry that cannot be read: %q, %v", got, err)
+	}
+}
+
 // Nobody has a role in an entry that cannot be read, and that is no "not found".
 // Somebody's projects are found among thousands, in whatever role, frozen ones
 // too, and nobody else's.

@@ -184,7 +184,7 @@ func TestTakeIsExclusive(t *testing.T) {
 	wg.Wait()
 	for id, n := range taken {
 		if n != 1 {
-			t.Errorf("letter %d was taken %d times, want once", id, n)
+			t.Fatalf("letter %d was taken %d times, want once", id, n)
 		}
 	}
 	for { // what others were just locking was passed over
