@@ -51,20 +51,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
 		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Stylesheet: web.Stylesheet(cfg.PublicURL), Log: log,
 	})
-	probes := &telemetry.Probes{
-		Required: map[string]telemetry.Check{"database": p.store.Ready},
-		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
-		Log:      log,
-	}
-	if cfg.OIDCIssuer != "" {
-		probes.Optional["provider"] = people.Ping
-	}
+	probes := newProbes(cfg, p, people, log)
 	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
 	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
@@ -81,8 +69,28 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
 	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
-	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log) })
+	g.Go(func() error {
+		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
+	})
 	return g.Wait()
+}
+
+// newProbes asks each part whether it answers.
+func newProbes(cfg config.Config, p *parts, people *auth.Authenticator, log *slog.Logger) *telemetry.Probes {
+	probes := &telemetry.Probes{
+		Required: map[string]telemetry.Check{"database": p.store.Ready},
+		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
+		Log:      log,
+	}
+	if cfg.OIDCIssuer != "" {
+		probes.Optional["provider"] = people.Ping
+	}
+	if p.ping == nil {
+		log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
+	return probes
 }
 
 // newHandler makes what people and programs reach: pages, sign-in and API.
