@@ -82,9 +82,9 @@ func TestOperatorsSeeAStoppedWorker(t *testing.T) {
 	w.eventually("it is back", func() bool { return !w.shows("worker-silent") })
 }
 
-// fullStore is an object store whose room is used up: what is written is refused, as
+// crammed is an object store whose room is used up: what is written is refused, as
 // MinIO does it.
-func fullStore(t *testing.T) string {
+func crammed(t *testing.T) string {
 	t.Helper()
 	u, err := url.Parse(testenv.Var(t, "S3_ENDPOINT"))
 	if err != nil {
@@ -107,7 +107,7 @@ func TestOperatorsSeeAFullBucket(t *testing.T) {
 	t.Parallel()
 	world := testenv.New(t)
 	fill(t, world, demodata.Options{Seed: 1, Conversations: demodata.Volume{Rows: 100}})
-	w := newLookout(t, world, 1, "S3_ENDPOINT="+fullStore(t))
+	w := newLookout(t, world, 1, "S3_ENDPOINT="+crammed(t))
 	asked := time.Now()
 	id := w.create(demodata.DemoProject, conversations).ID
 	w.within(asked, "store-full")
