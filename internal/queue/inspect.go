@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -22,37 +19,9 @@ var _ jobs.Bells = (*Queue)(nil)
 
 // Memory implements jobs.Bells; of a cluster it is the fullest server's.
 func (q *Queue) Memory(ctx context.Context) (used, most int64, err error) {
-	var mu sync.Mutex
-	look := func(ctx context.Context, c redis.UniversalClient) error {
-		info, err := c.Info(ctx, "memory").Result()
-		if err != nil {
-			return err
-		}
-		u, m := infoNumber(info, "used_memory"), infoNumber(info, "maxmemory")
-		mu.Lock()
-		defer mu.Unlock()
-		if used == 0 || float64(u)*float64(most) > float64(used)*float64(m) {
-			used, most = u, m
-		}
-		return nil
-	}
-	if cluster, ok := q.rdb.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return look(ctx, c) })
-	} else {
-		err = look(ctx, q.rdb)
-	}
-	return used, most, away(err)
-}
-
-// infoNumber is a field of Redis's INFO; 0 if it is not there.
-func infoNumber(info, field string) int64 {
-	_, after, _ := strings.Cut("\r\n"+info, "\r\n"+field+":")
-	value, _, _ := strings.Cut(after, "\r\n")
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
+	var l jobs.QueueLoad
+	err = q.memory(ctx, &l)
+	return l.Memory, l.MemoryMax, away(err)
 }
 
 // away classifies an error: a queue or a task that is not there, one whose state
@@ -61,9 +30,9 @@ func away(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, asynq.ErrQueueNotFound), errors.Is(err, asynq.ErrTaskNotFound):
+	case errors.Is(err, asynq.ErrQueueNotFound), errors.Is(err, asynq.ErrTaskNotFound), strings.Contains(err.Error(), "NOT_FOUND: "):
 		return jobs.ErrNotFound
-	case strings.Contains(err.Error(), "FAILED_PRECONDITION"): // asynq names it nowhere else
+	case strings.Contains(err.Error(), "FAILED_PRECONDITION"): // like the other word, asynq names it nowhere else
 		return jobs.ErrMoved
 	}
 	return &jobs.Unavailable{Dependency: "the queue's Redis", Err: err}
@@ -79,7 +48,7 @@ func (q *Queue) Queues(context.Context) (all jobs.RawQueues, err error) {
 	slices.Sort(found)
 	for _, name := range found {
 		info, err := inspector.GetQueueInfo(name)
-		if errors.Is(err, asynq.ErrQueueNotFound) {
+		if errors.Is(away(err), jobs.ErrNotFound) {
 			continue // it has just gone
 		}
 		if err != nil {
