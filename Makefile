@@ -53,7 +53,7 @@ bench-source: build ## what an export does to others on the platform's database;
 
 # The stack is there for development alone: its tests share what "make build"
 # has compiled instead of compiling an S3 server once more for the detector.
-gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json --
+gotest = $(BIN)/gotestsum --jsonfile-timing-events=$(RESULTS)/$(1).json -- -timeout 25m
 
 .PHONY: bench
 bench: build ## measure an export against psql, gzip and the floor, on an idle machine; flags: ARGS='-size 64MB -runs 3'

@@ -15,3 +15,13 @@ var SourceGrants string
 //
 //go:embed nginx.conf
 var Nginx string
+
+// Alerts are Prometheus's rules, each with its section in docs/runbook.md.
+//
+//go:embed prometheus/bulkexport.rules.yml
+var Alerts string
+
+// Dashboard is Grafana's.
+//
+//go:embed grafana/bulkexport.json
+var Dashboard []byte

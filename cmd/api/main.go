@@ -31,15 +31,23 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	rules := jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}
+	traces, err := telemetry.NewTraces(ctx, cfg.OTLPEndpoint, "api", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	metrics := telemetry.NewMetrics(traces)
+	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log, Observer: metrics}
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, rules, env)
 	watcher := jobs.NewWatcher(p.store, log)
-	env := jobs.Env{Now: time.Now, NewID: newID, Jitter: rand.Float64, Log: log}
 	service := jobs.NewService(jobs.ServicePorts{
 		Records: p.store, Eraser: p.store, Journal: p.store, Overview: p.store, Letters: p.store, Watcher: watcher,
+		Desk: p.store, Control: p.store, Bells: p.queue,
 		Roles: p.roles, Surveyor: p.source, Catalogue: p.source, OwnProjects: p.roles, Files: p.files, Originals: p.originals,
 	}, env, jobs.ServiceOptions{
 		QueueMax: cfg.ProjectQueueMax, LinkTTL: cfg.LinkTTL, Retention: cfg.ExportRetention,
-		Operators: cfg.OperatorEmails, Created: dispatcher.Kick,
+		Operators: cfg.OperatorEmails, Rules: rules, Created: dispatcher.Kick,
 	})
 	people := auth.New(auth.Config{
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
@@ -53,14 +61,10 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	if cfg.OIDCIssuer != "" {
 		probes.Optional["provider"] = people.Ping
 	}
-	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
-	if p.ping == nil {
-		log.Warn("no mails are sent: SMTP_URL is not set")
-	} else {
-		probes.Optional["mail"] = p.ping
-	}
+	postman := newPostman(cfg, p, env, probes)
+	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
-	handler, err := newHandler(cfg, service, people, door, probes, log)
+	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -74,12 +78,24 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	g.Go(func() error { dispatcher.Run(ctx, 0); return nil })
 	g.Go(func() error { watcher.Run(ctx); return nil })
 	g.Go(func() error { return boot.Listen(ctx, cfg.HTTPAddr, handler, cfg.ShutdownGrace, log) })
-	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
+	g.Go(func() error {
+		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
+	})
 	return g.Wait()
 }
 
+// newPostman sends mails; without a mail server it only gives letters up.
+func newPostman(cfg config.Config, p *parts, env jobs.Env, probes *telemetry.Probes) *jobs.Postman {
+	if p.ping == nil {
+		env.Log.Warn("no mails are sent: SMTP_URL is not set")
+	} else {
+		probes.Optional["mail"] = p.ping
+	}
+	return jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
+}
+
 // newHandler makes what people and programs reach: pages, sign-in and API.
-func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, log *slog.Logger) (http.Handler, error) {
+func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authenticator, door *auth.Door, probes http.Handler, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
 	pages, err := web.New(web.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, SignIn: cfg.OIDCIssuer != "", Log: log, Now: time.Now, NewKey: cryptorand.Text,
 	})
@@ -88,7 +104,7 @@ func newHandler(cfg config.Config, service *jobs.Service, people *auth.Authentic
 	}
 	return api.New(api.Config{
 		Service: service, Door: door, PublicURL: cfg.PublicURL, Origins: cfg.AllowedOrigins,
-		Stream: cfg.Downloads == "stream", Probes: probes, Log: log,
+		Stream: cfg.Downloads == "stream", Probes: probes, Seen: metrics.Request, Log: log,
 		Cookie: auth.Cookie(cfg.PublicURL), Browser: people.Browser(), BrowserPaths: auth.BrowserPaths,
 		Pages: pages, PagePatterns: web.Patterns, Absent: http.HandlerFunc(pages.Absent),
 	}), nil

@@ -32,7 +32,14 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	}
 	defer p.close()
 
-	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, log)
+	traces, err := telemetry.NewTraces(ctx, cfg.OTLPEndpoint, "worker", log)
+	if err != nil {
+		return err
+	}
+	defer traces.Close()
+	metrics := telemetry.NewMetrics(traces)
+	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log, Observer: metrics}
+	dispatcher := jobs.NewDispatcher(p.store, p.queue, jobs.DispatchRules{ProjectSlots: cfg.ProjectSlots, MaxRunning: cfg.MaxRunning}, env)
 	id := workerID()
 	options := jobs.RunnerOptions{Worker: id, Slots: slots, Retention: cfg.ExportRetention, Freed: dispatcher.Kick}
 	attempts, files := plant(&options, p.store, p.files)
@@ -40,7 +47,6 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Prefix: cfg.S3Prefix, Readers: cfg.SourceConns, ReadMBps: cfg.SourceReadMBps,
 		GzipLevel: cfg.GzipLevel, NewNonce: rand.Text, Log: log,
 	})
-	env := jobs.Env{Now: time.Now, Jitter: mathrand.Float64, Log: log}
 	w := &worker.Worker{
 		Status: jobs.WorkerStatus{ID: id, Slots: slots},
 		Board:  p.store, Dispatcher: dispatcher, Tickets: p.queue.NewServer(slots, log), Grace: cfg.ShutdownGrace, Log: log,
@@ -51,12 +57,13 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Optional: map[string]telemetry.Check{"source": p.source.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
 		Log:      log,
 	}
+	metrics.Collect(probes.Up())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		boot.TestStore(ctx, p.files, export.Key(cfg.S3Prefix, "self-test", rand.Text()), log)
 		return nil
 	})
-	sweeper := newSweeper(cfg, p, log)
+	sweeper := newSweeper(cfg, p, env)
 	g.Go(func() error {
 		// Nothing is claimed on an older schema: it would fail halfway.
 		if boot.MigrateSoon(ctx, p.store, cfg, log); ctx.Err() != nil {
@@ -66,7 +73,9 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		sweeper.Run(ctx, sweepEvery)
 		return nil
 	})
-	g.Go(func() error { return boot.Listen(ctx, cfg.MetricsAddr, probes, cfg.ShutdownGrace, log) })
+	g.Go(func() error {
+		return boot.Listen(ctx, cfg.MetricsAddr, metrics.Handler(probes), cfg.ShutdownGrace, log)
+	})
 	return g.Wait()
 }
 

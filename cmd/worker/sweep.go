@@ -29,9 +29,9 @@ var commands = []boot.Command{
 }
 
 // newSweeper makes the sweeper of an installation.
-func newSweeper(cfg config.Config, p *parts, log *slog.Logger) *jobs.Sweeper {
+func newSweeper(cfg config.Config, p *parts, env jobs.Env) *jobs.Sweeper {
 	shelf, roll := bucket.Shelf{Bucket: p.files, Prefix: cfg.S3Prefix}, platform.Roll{Source: p.source, Roles: p.roles}
-	return jobs.NewSweeper(p.store, p.store, shelf, roll, p.queue, jobs.Keep{Jobs: cfg.JobRetention, Audit: cfg.AuditRetention}, jobs.Env{Now: time.Now, Log: log})
+	return jobs.NewSweeper(p.store, p.store, shelf, roll, p.queue, jobs.Keep{Jobs: cfg.JobRetention, Audit: cfg.AuditRetention}, env)
 }
 
 func sweep(ctx context.Context, cfg config.Config, args []string, out io.Writer, log *slog.Logger) error {
@@ -48,7 +48,7 @@ func sweep(ctx context.Context, cfg config.Config, args []string, out io.Writer,
 		return err
 	}
 	defer p.close()
-	r, err := newSweeper(cfg, p, log).Pass(ctx, o)
+	r, err := newSweeper(cfg, p, jobs.Env{Now: time.Now, Log: log}).Pass(ctx, o)
 	if o.Dry {
 		if _, err := fmt.Fprintln(out, "a dry run: nothing is removed"); err != nil {
 			return err
@@ -73,14 +73,18 @@ func purge(ctx context.Context, cfg config.Config, args []string, out io.Writer,
 		return err
 	}
 	defer p.close()
-	ids, err := p.store.PurgeProject(ctx, *project, jobs.Principal{Email: "operator"}, !*yes)
+	env := jobs.Env{Now: time.Now, Log: log}
+	ids, moves, err := p.store.PurgeProject(ctx, *project, jobs.Principal{Email: "operator"}, !*yes)
 	if err != nil {
 		return err
+	}
+	for _, m := range moves {
+		env.Moved(m)
 	}
 	if !*yes {
 		_, err = fmt.Fprintf(out, "%d exports of %q would be ended and removed; repeat with -yes to do it:\n%s\n", len(ids), *project, strings.Join(ids, "\n"))
 		return err
 	}
-	r, err := newSweeper(cfg, p, log).Pass(ctx, jobs.SweepOptions{})
+	r, err := newSweeper(cfg, p, env).Pass(ctx, jobs.SweepOptions{})
 	return errors.Join(err, r.Print(out))
 }

@@ -63,8 +63,11 @@ type Config struct {
 	Origins   []string // whose pages may call, in lower case
 	Stream    bool     // files go through this service instead of by links
 	Probes    http.Handler
-	Log       *slog.Logger
-	Cookie    string // the session's, by name
+	// Seen is told of each request, may give it a context of its own, and returns
+	// what to call with the answer's status. The request has its pattern then.
+	Seen   func(*http.Request) (*http.Request, func(status int))
+	Log    *slog.Logger
+	Cookie string // the session's, by name
 
 	Browser      http.Handler // signs people in and out
 	BrowserPaths []string
@@ -86,6 +89,9 @@ const bodyLimit = 64 << 10
 
 // New makes the API's handler.
 func New(cfg Config) http.Handler {
+	if cfg.Seen == nil {
+		cfg.Seen = func(r *http.Request) (*http.Request, func(int)) { return r, func(int) {} }
+	}
 	huma.NewError = fromFramework
 	mux := http.NewServeMux()
 	hc := huma.DefaultConfig("Bulk Export", "1")
@@ -259,8 +265,10 @@ func (p *statusProbe) WriteHeader(status int)      { p.status = status }
 func (s *server) log(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		r, answered := s.cfg.Seen(r)
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 		s.guard(rec, r, next)
+		answered(rec.status)
 		if strings.HasSuffix(r.Pattern, "z") && rec.status < http.StatusBadRequest {
 			return // probes come every few seconds
 		}

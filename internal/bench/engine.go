@@ -103,7 +103,7 @@ func dispatched(ctx context.Context, st *store.Store, kind jobs.Kind, w jobs.Wor
 	if err := st.Heartbeat(ctx, w); err != nil {
 		return "", err
 	}
-	tickets, err := st.Dispatch(ctx, jobs.DispatchRules{ProjectSlots: 1, MaxFailures: jobs.MaxFailures})
+	tickets, _, err := st.Dispatch(ctx, jobs.DispatchRules{ProjectSlots: 1, MaxFailures: jobs.MaxFailures})
 	if err != nil {
 		return "", err
 	}

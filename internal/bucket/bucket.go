@@ -207,13 +207,18 @@ func compositeSum(parts []jobs.Part) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(all, castagnoli)))
 }
 
-// classify sorts the store's errors: what it refuses by rule is permanent,
+// classify sorts the store's errors: a store without room gets some soon, by the
+// sweeper or by who operates it; what it refuses by rule is permanent,
 // everything else (network, 5xx, slow down) passes.
 func classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	res := minio.ToErrorResponse(err)
+	if full(res) {
+		return jobs.Transient(jobs.CodeStoreFull, "The object store has no room left.",
+			&jobs.Unavailable{Dependency: "the object store", Err: fmt.Errorf("object store: %s (%d)", res.Code, res.StatusCode)})
+	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return jobs.Permanent(jobs.CodeStoreDenied, "The object store refused this service.", true,
@@ -232,4 +237,11 @@ func classify(err error) error {
 	}
 	return jobs.Transient(jobs.CodeStore, "The object store did not answer as it should.",
 		&jobs.Unavailable{Dependency: "the object store", Err: err})
+}
+
+// full reports whether a store refuses for want of space. S3 has no code for it:
+// these are those of Ceph, MinIO and versitygw.
+func full(res minio.ErrorResponse) bool {
+	return res.StatusCode == http.StatusInsufficientStorage ||
+		strings.Contains(res.Code, "QuotaExceeded") || strings.Contains(res.Code, "StorageFull") || res.Code == "InsufficientStorage"
 }

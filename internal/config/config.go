@@ -22,7 +22,7 @@ import (
 // Config is every setting. The docs' table is made from these tags.
 type Config struct {
 	HTTPAddr    string `env:"HTTP_ADDR" envDefault:":8080" doc:"where the API listens"`
-	MetricsAddr string `env:"METRICS_ADDR" envDefault:":9090" doc:"where probes listen, for both programs"`
+	MetricsAddr string `env:"METRICS_ADDR" envDefault:":9090" doc:"where probes and metrics listen, for both programs"`
 	PublicURL   string `env:"PUBLIC_URL" envDefault:"http://localhost:8080" doc:"how people reach the API; may have a path"`
 
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" doc:"addresses or networks of proxies, by comma: who they forward for is believed"`
@@ -78,6 +78,7 @@ type Config struct {
 	AuditRetention    time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" doc:"how long the audit is kept; 30 days or more"`
 	GzipLevel         int           `env:"GZIP_LEVEL" envDefault:"5" doc:"1 (fast) to 9 (small)"`
 	ShutdownGrace     time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"for ending requests and handing exports back"`
+	OTLPEndpoint      string        `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"where traces go, such as http://collector:4318; absent: no tracing. OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER are heeded, too"`
 	LogLevel          slog.Level    `env:"LOG_LEVEL" envDefault:"INFO" doc:"DEBUG, INFO, WARN or ERROR"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"mime/quotedprintable"
 	"net/http"
 	"net/url"
@@ -308,11 +309,13 @@ func (s *service) canaryObjects() {
 	}
 }
 
-// Keys, tokens and links are written nowhere, whatever is done with them.
+// Keys, tokens and links are written nowhere, whatever is done with them; nor do
+// metrics and traces name people or projects.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
-	m := newMatrix(t, "SMTP_URL="+testenv.Var(t, "SMTP_URL"), "MAIL_FROM=exports@example.edu")
-	m.worker()
+	r, worker := newReceiver(t), freeAddr(t)
+	m := newMatrix(t, "SMTP_URL="+testenv.Var(t, "SMTP_URL"), "MAIL_FROM=exports@example.edu", "OTEL_EXPORTER_OTLP_ENDPOINT="+r.URL, "OTEL_BSP_SCHEDULE_DELAY=200")
+	m.run("worker", "METRICS_ADDR="+worker)
 	owner := m.allowed["owner's token"]
 	secrets := map[string]string{"the store's secret": testenv.Var(t, "S3_SECRET_ACCESS_KEY")}
 	for who, c := range m.refused {
@@ -351,5 +354,11 @@ func TestNothingLeaks(t *testing.T) {
 	for _, path := range []string{"/readyz", "/healthz", "/openapi.json"} {
 		places[path] = string(m.call(http.MethodGet, path, "", "").body)
 	}
+	m.eventually("an export's spans came", func() bool { return strings.Contains(r.text(), "streaming") })
+	observed := map[string]string{
+		"traces": r.text(), "the API's metrics": string(fetch(t, "http://"+m.metrics+"/metrics")), "the worker's metrics": string(fetch(t, "http://"+worker+"/metrics")),
+	}
+	maps.Copy(places, observed)
 	m.nowhere(places, secrets)
+	m.nowhere(observed, map[string]string{"the owner": demodata.OwnerEmail, "an admin": demodata.AdminEmail, "the project": demodata.DemoProject})
 }

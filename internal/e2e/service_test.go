@@ -55,6 +55,8 @@ type service struct {
 	base string
 	api  *process
 	ran  []*process
+	// metrics is the API's METRICS_ADDR.
+	metrics string
 }
 
 // start brings up an API and n workers.
@@ -66,10 +68,10 @@ func start(t *testing.T, w *testenv.World, workers int, extra ...string) *servic
 			addr = own
 		}
 	}
-	s := &service{World: w, t: t, url: "http://" + addr}
+	s := &service{World: w, t: t, url: "http://" + addr, metrics: freeAddr(t)}
 	s.env = append(w.Env(t), "HTTP_ADDR="+addr, "PUBLIC_URL="+s.url, "LOG_LEVEL=DEBUG")
 	s.env = append(s.env, extra...)
-	s.api = s.run("api", "METRICS_ADDR="+freeAddr(t))
+	s.api = s.run("api", "METRICS_ADDR="+s.metrics)
 	s.eventually("the API is ready", func() bool {
 		res, err := http.Get(s.url + "/readyz")
 		if err != nil {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"time"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
@@ -46,16 +47,18 @@ func (c *chunk) recycle() {
 }
 
 // compress makes members of the chunks that arrive, until work is closed.
-func compress(ctx context.Context, z *Compressor, work <-chan *chunk) (err error) {
+func compress(ctx context.Context, z *Compressor, work <-chan *chunk, s *jobs.Session) (err error) {
 	for {
 		select {
 		case c, ok := <-work:
 			if !ok {
 				return nil
 			}
+			begun := time.Now()
 			if c.gz, err = z.Member(c.gz[:0], c.raw); err != nil {
 				return err
 			}
+			s.Spent(jobs.StageCompress, time.Since(begun))
 			c.ready <- struct{}{}
 		case <-ctx.Done():
 			return ctx.Err()

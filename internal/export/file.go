@@ -256,7 +256,9 @@ func (f *file) send(ctx context.Context, isCut bool) error {
 		if !f.session.Holds() {
 			return jobs.ErrFenced
 		}
+		begun := time.Now()
 		p.ETag, err = f.e.bucket.PutPart(ctx, f.upload, p.Part, p.data)
+		f.session.Spent(jobs.StageUpload, time.Since(begun))
 		return err
 	})
 	select {

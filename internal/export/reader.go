@@ -67,6 +67,7 @@ func (r *reader) run(ctx context.Context, windows []jobs.Window, from, step int)
 		if err := r.lines.endWindow(ctx, got.Counted-windows[i].Rows); err != nil {
 			return err
 		}
+		r.session.Spent(jobs.StageRead, got.Waited)
 		r.done++
 		if err := r.rest(ctx, windows[i], got, r.bytes-before); err != nil {
 			return err

@@ -21,7 +21,7 @@ func (e *Exporter) stream(ctx context.Context, spec jobs.Spec, plan jobs.Plan, f
 		if err != nil {
 			return err
 		}
-		g.Go(func() error { return compress(ctx, z, work) })
+		g.Go(func() error { return compress(ctx, z, work, f.session) })
 	}
 	var p pace
 	o := order{changed: make(chan struct{})}

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"log/slog"
 	"time"
 )
 
@@ -16,14 +15,14 @@ type Dispatcher struct {
 	board Board
 	queue Queue
 	rules DispatchRules
-	log   *slog.Logger
+	env   Env
 	kick  chan struct{}
 }
 
 // NewDispatcher makes a Dispatcher; Run makes it work.
-func NewDispatcher(b Board, q Queue, r DispatchRules, log *slog.Logger) *Dispatcher {
+func NewDispatcher(b Board, q Queue, r DispatchRules, env Env) *Dispatcher {
 	r.MaxFailures = MaxFailures
-	return &Dispatcher{board: b, queue: q, rules: r, log: log, kick: make(chan struct{}, 1)}
+	return &Dispatcher{board: b, queue: q, rules: r, env: env, kick: make(chan struct{}, 1)}
 }
 
 // Kick asks for a pass soon. It never waits.
@@ -50,7 +49,7 @@ func (d *Dispatcher) Run(ctx context.Context, interval time.Duration) {
 		case <-tick:
 		}
 		if err := d.Pass(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn("dispatch pass failed", "error", err)
+			d.env.Log.Warn("dispatch pass failed", "error", err)
 		}
 	}
 }
@@ -59,10 +58,13 @@ func (d *Dispatcher) Run(ctx context.Context, interval time.Duration) {
 // first doorbell that failed; the jobs are due again some seconds later.
 func (d *Dispatcher) Pass(ctx context.Context) error {
 	call, cancel := context.WithTimeout(ctx, callLimit)
-	tickets, err := d.board.Dispatch(call, d.rules)
+	tickets, lost, err := d.board.Dispatch(call, d.rules)
 	cancel()
 	if err != nil {
 		return err
+	}
+	for _, m := range lost {
+		d.env.Moved(m)
 	}
 	var first error
 	for _, t := range tickets {
@@ -70,7 +72,7 @@ func (d *Dispatcher) Pass(ctx context.Context) error {
 		err := d.queue.Enqueue(call, t)
 		cancel()
 		if err == nil {
-			d.log.Info("job dispatched", "job", t.Job, "dispatch", t.Dispatch, "lane", t.Lane)
+			d.env.Log.Info("job dispatched", "job", t.Job, "dispatch", t.Dispatch, "lane", t.Lane)
 		} else if first == nil {
 			first = err
 		}

@@ -22,6 +22,17 @@ const MaxFailures = 5
 // backoff is the wait after the n-th failure in a row.
 var backoff = [MaxFailures - 1]time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 
+// Outcome is the attempt's, by the state that its job has then.
+func (e Ending) Outcome(s State) string {
+	switch {
+	case s != Queued:
+		return string(s)
+	case e.Failure != nil:
+		return "retried"
+	}
+	return "drained"
+}
+
 // Settled is what an ending makes of its row.
 type Settled struct {
 	State    State

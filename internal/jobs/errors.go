@@ -31,6 +31,8 @@ var (
 	ErrNotOver = errors.New("the export is not over")
 	// ErrNoOriginal: the document has no file of its own, or none that is handed out.
 	ErrNoOriginal = errors.New("the document has no original file")
+	// ErrMoved: the task of the queue is in a state that does not allow this.
+	ErrMoved = errors.New("the task has moved on")
 	// ErrTooMany: this person asks too often.
 	ErrTooMany = errors.New("too many requests")
 )
@@ -74,6 +76,7 @@ const (
 	CodeStore       = "store_unavailable"
 	CodeRefused     = "source_refused"
 	CodeStoreDenied = "store_refused"
+	CodeStoreFull   = "store_full"
 	CodeDatabase    = "database_unavailable"
 	CodeInternal    = "internal"
 
@@ -81,6 +84,12 @@ const (
 	CodeInconsistent   = "source_inconsistent"
 	CodeTooLarge       = "file_too_large"
 )
+
+// Codes are all that a failure can have; docs/runbook.md says what to do.
+var Codes = []string{
+	CodeWorkerLost, CodeSource, CodeRefused, CodeStore, CodeStoreDenied, CodeStoreFull, CodeDatabase, CodeInternal,
+	CodeTooManyBadRows, CodeInconsistent, CodeTooLarge,
+}
 
 // failureError is an error that an adapter has classified.
 type failureError struct {

@@ -91,6 +91,10 @@ type Job struct {
 	CancelRequestedAt *time.Time
 	// QueuePosition is 1 for the job that is next in its lane; nil unless queued.
 	QueuePosition *int
+	// Paused: it waits for an operator's word, which holds for its project or all.
+	Paused bool
+	// Ahead: an operator let it go before all others.
+	Ahead bool
 
 	Progress Progress
 	// Attempts are the last ones, oldest first; only Records.Get tells them.
@@ -98,6 +102,8 @@ type Job struct {
 	Upload   *Upload
 	Result   *Result
 	Failure  *Failure
+	// Trace is the W3C traceparent of the request; empty if it was not traced.
+	Trace string
 	// Version rises with every change of the row.
 	Version int64
 }

@@ -31,10 +31,11 @@ type Records interface {
 type Eraser interface {
 	// Purge moves a succeeded job to expired; ErrNotOver if it waits or runs.
 	// Where there is no data, there is nothing to do.
-	Purge(ctx context.Context, id string, by Principal) error
-	// PurgeProject ends all exports of a project and returns their ids. A dry
-	// run returns them alone.
-	PurgeProject(ctx context.Context, project string, by Principal, dry bool) ([]string, error)
+	// It reports whether the job has moved.
+	Purge(ctx context.Context, id string, by Principal) (bool, error)
+	// PurgeProject ends all exports of a project and returns their ids, and which
+	// have moved. A dry run returns the ids alone.
+	PurgeProject(ctx context.Context, project string, by Principal, dry bool) ([]string, []Move, error)
 }
 
 // Journal is the audit. Nothing in it is ever changed.
@@ -82,8 +83,9 @@ type Board interface {
 	// Heartbeat says that a worker lives and how many slots it has.
 	Heartbeat(ctx context.Context, w WorkerStatus) error
 	// Dispatch takes back expired leases, then marks the jobs that are to start
-	// now, fairly over projects, never more than there are free slots.
-	Dispatch(ctx context.Context, r DispatchRules) ([]Ticket, error)
+	// now, fairly over projects, never more than there are free slots. Those that
+	// were taken back are told, too.
+	Dispatch(ctx context.Context, r DispatchRules) ([]Ticket, []Move, error)
 }
 
 // Queue rings the doorbell of a worker. A ticket may be lost, doubled, delayed.
@@ -155,6 +157,7 @@ type NewJob struct {
 	Fresh       bool
 	QueueMax    int
 	Remote      string // where the request came from, for the audit
+	Trace       string
 }
 
 // Created is what Create found or made.
@@ -201,6 +204,14 @@ const (
 	ActionPurgeProject = "purge_project"
 	ActionOriginal     = "original"
 	ActionResend       = "resend"
+	ActionOps          = "ops"
+	ActionStop         = "ops_cancel"
+	ActionRetry        = "retry"
+	ActionMoveAhead    = "move_ahead"
+	ActionPause        = "pause"
+	ActionResume       = "resume"
+	ActionQueue        = "ops_queue"
+	ActionTask         = "ops_task"
 	Refused            = "refused"
 )
 

@@ -109,7 +109,7 @@ func (p *Postman) Round(ctx context.Context) error {
 
 // deliver sends a post, or says why not, and settles it.
 func (p *Postman) deliver(ctx context.Context, post Post) error {
-	first := post.First()
+	first, begun := post.First(), p.env.Now()
 	s := p.decide(ctx, post)
 	if s.State == LetterDue && s.Code == "" {
 		s = p.send(ctx, post)
@@ -123,6 +123,7 @@ func (p *Postman) deliver(ctx context.Context, post Post) error {
 		level = slog.LevelWarn
 	}
 	p.env.Log.Log(ctx, level, "letter", log...)
+	p.env.seen().Lettered(Try{Job: first.Job, Outcome: first.Outcome, State: s.State, Code: s.Code, Begun: begun, Trace: post.Jobs[0].Trace})
 	return p.settle(ctx, post, s)
 }
 

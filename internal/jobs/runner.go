@@ -46,6 +46,8 @@ type Env struct {
 	NewID  func() string  // of jobs: unique, ordered by time; a worker makes none
 	Jitter func() float64 // in [0, 1)
 	Log    *slog.Logger
+	// Observer may be nil.
+	Observer Observer
 }
 
 // RunnerOptions are a worker's settings.
@@ -142,10 +144,12 @@ func (r *Runner) Drain(ctx context.Context) error {
 // run carries a claimed job through one attempt.
 func (r *Runner) run(c Claim, claimed time.Time) {
 	log := r.env.Log.With("job", c.Fence.Job, "attempt", c.Fence.Attempt)
-	log.Info("attempt started", "kind", c.Job.Kind)
-	s := &Session{
-		attempts: r.attempts, fence: c.Fence, lease: r.opts.Lease, now: r.env.Now, draining: r.draining, phase: Planning,
-		until: claimed.Add(planLimit), held: claimed.Add(r.opts.Lease), upload: c.Job.Upload,
+	s := r.session(c, claimed)
+	m := c.Job.move(Queued, Running)
+	m.Attempt, m.Begun = c.Fence.Attempt, claimed
+	r.env.Moved(m, "kind", c.Job.Kind)
+	if c.Fence.Attempt == 1 {
+		r.env.seen().Took(c.Job.Kind, c.Job.Lane, Waited, claimed.Sub(c.Job.CreatedAt))
 	}
 	if c.Resume != nil {
 		log.Info("export is resumed", "rows", c.Resume.Cut.Rows, "parts", len(c.Resume.Cut.Parts), "complete", c.Resume.Cut.Final)
@@ -161,10 +165,24 @@ func (r *Runner) run(c Claim, claimed time.Time) {
 			err = cause
 		}
 	}
+	s.over()
 	r.end(s, result, err, log)
 	cancel(nil)
 	beatsDone()
 	beats.Wait()
+}
+
+// session is a claim's, with what metrics and traces are to know of it.
+func (r *Runner) session(c Claim, claimed time.Time) *Session {
+	s := &Session{
+		attempts: r.attempts, fence: c.Fence, lease: r.opts.Lease, now: r.env.Now, draining: r.draining, phase: Planning,
+		until: claimed.Add(planLimit), held: claimed.Add(r.opts.Lease), upload: c.Job.Upload,
+		seen: r.env.seen(), job: c.Job, begun: claimed, stepped: claimed,
+	}
+	if c.Resume != nil {
+		s.told = Progress{Rows: c.Resume.Cut.Rows, BytesRaw: c.Resume.Cut.BytesRaw, BytesStored: c.Resume.Cut.BytesStored}
+	}
+	return s
 }
 
 // export calls the Exporter; a panic costs the attempt, not the worker.
@@ -228,16 +246,32 @@ func (r *Runner) end(s *Session, result Result, err error, log *slog.Logger) {
 		log.Warn("attempt could not be closed", "error", endErr)
 		return
 	}
-	if err != nil {
-		log = log.With("error", err)
-	}
-	log.Info("attempt ended", "state", state, "rows", e.Progress.Rows)
+	r.tell(s, e, state, err)
 	if _, upload := s.snapshot(); upload != nil && (state == Failed || state == Canceled) {
 		if err := r.exporter.Discard(ctx, *upload); err != nil {
 			log.Warn("upload not removed", "error", err)
 			return
 		}
 		log.Info("upload removed", "bytes_freed", e.Progress.BytesStored)
+	}
+}
+
+// tell says what became of an attempt.
+func (r *Runner) tell(s *Session, e Ending, state State, err error) {
+	m := s.job.move(Running, state)
+	m.Attempt, m.Begun, m.Steps, m.Rows, m.Outcome = s.fence.Attempt, s.begun, s.steps, e.Progress.Rows, e.Outcome(state)
+	if e.Failure != nil && state != Canceled {
+		m.Code = e.Failure.Code
+	}
+	var why []any
+	if err != nil {
+		why = []any{"error", err}
+	}
+	r.env.Moved(m, why...)
+	now := r.env.Now()
+	r.env.seen().Took(m.Kind, m.Lane, Ran, now.Sub(s.begun))
+	if state == Succeeded {
+		r.env.seen().Took(m.Kind, m.Lane, Linked, now.Sub(m.Made))
 	}
 }
 

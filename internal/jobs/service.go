@@ -34,6 +34,9 @@ type ServicePorts struct {
 	// Originals holds the documents' own files; nil: they are not handed out.
 	Originals Files
 	Watcher   *Watcher
+	Desk      Desk
+	Control   Control
+	Bells     Bells
 }
 
 // ServiceOptions are the API's settings.
@@ -43,6 +46,8 @@ type ServiceOptions struct {
 	Retention time.Duration // what one extension gives a file
 	// Operators are e-mails. They may do what is an operator's, and nothing else.
 	Operators []string
+	// Rules are those of the dispatch, for telling what a job waits for.
+	Rules DispatchRules
 	// Created is called after a job was queued; it must not wait.
 	Created func()
 }
@@ -120,11 +125,13 @@ func (s *Service) Create(ctx context.Context, p Principal, r CreateRequest) (Cre
 	if size, ok := s.Surveyor.Estimate(ctx, n.Spec); ok && size.Stored <= SmallLimit {
 		n.Lane = Small
 	}
+	n.Trace = TraceOf(ctx)
 	c, err := s.Records.Create(ctx, n)
 	if err != nil {
 		return Created{}, err
 	}
 	if c.New {
+		s.env.Moved(c.Job.move("", Queued))
 		s.opts.Created()
 	}
 	return c, nil
@@ -170,7 +177,11 @@ func (s *Service) Cancel(ctx context.Context, p Principal, id string) (Job, erro
 	if _, err := s.job(ctx, p, id, ActionCancel); err != nil {
 		return Job{}, err
 	}
-	return s.Records.RequestCancel(ctx, id, p)
+	j, err := s.Records.RequestCancel(ctx, id, p)
+	if err == nil && j.State == Canceled { // a running one is canceled by its worker
+		s.env.Moved(j.move(Queued, Canceled))
+	}
+	return j, err
 }
 
 // maxExtensions is how often a file may be given another retention.
@@ -188,10 +199,15 @@ func (s *Service) Extend(ctx context.Context, p Principal, id string) (Job, erro
 // Purge gives an export's data up; its record stays. Repeating it changes
 // nothing. ErrNotOver if it waits or runs.
 func (s *Service) Purge(ctx context.Context, p Principal, id string) error {
-	if _, err := s.job(ctx, p, id, ActionPurge); err != nil {
+	j, err := s.job(ctx, p, id, ActionPurge)
+	if err != nil {
 		return err
 	}
-	return s.Eraser.Purge(ctx, id, p)
+	moved, err := s.Eraser.Purge(ctx, id, p)
+	if moved && err == nil {
+		s.env.Moved(j.move(Succeeded, Expired))
+	}
+	return err
 }
 
 // PurgeProject ends all exports of a project and gives their data up, at an
@@ -200,7 +216,11 @@ func (s *Service) PurgeProject(ctx context.Context, p Principal, project string)
 	if err := s.operate(ctx, p, project, ActionPurgeProject); err != nil {
 		return nil, err
 	}
-	return s.Eraser.PurgeProject(ctx, project, p, false)
+	ids, moves, err := s.Eraser.PurgeProject(ctx, project, p, false)
+	for _, m := range moves {
+		s.env.Moved(m)
+	}
+	return ids, err
 }
 
 // Audit returns a page of who did what in a project, or with one of its jobs,

@@ -23,6 +23,13 @@ type Session struct {
 	first    time.Time // when the first row of this attempt came
 	base     int64     // rows that were there before
 	upload   *Upload   // that the row names, an earlier attempt's perhaps
+
+	seen    Observer
+	job     Job
+	begun   time.Time
+	stepped time.Time // when the phase began
+	steps   []StepTime
+	told    Progress // to the observer
 }
 
 // Step declares what comes next and how long it may take. The lease is renewed
@@ -30,8 +37,41 @@ type Session struct {
 func (s *Session) Step(p Phase, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.step(s.now())
 	s.phase = p
 	s.until = s.now().Add(limit)
+}
+
+// stageOf are the phases that are a stage as a whole.
+var stageOf = map[Phase]Stage{Planning: StagePlan, Completing: StageComplete, Verifying: StageVerify}
+
+// step notes how long the phase took that is over now.
+func (s *Session) step(now time.Time) {
+	s.steps = append(s.steps, StepTime{s.phase, s.stepped, now})
+	if stage, ok := stageOf[s.phase]; ok {
+		s.seen.Spent(s.job.Kind, stage, now.Sub(s.stepped))
+	}
+	s.stepped = now
+}
+
+// over notes the last phase, and what was not told yet.
+func (s *Session) over() {
+	s.mu.Lock()
+	s.step(s.now())
+	s.mu.Unlock()
+	s.tell()
+}
+
+// Spent tells how long a stage worked or waited.
+func (s *Session) Spent(stage Stage, d time.Duration) { s.seen.Spent(s.job.Kind, stage, d) }
+
+// tell says what has come into the file since it was last told.
+func (s *Session) tell() {
+	s.mu.Lock()
+	p, t := s.progress, s.told
+	s.told = p
+	s.mu.Unlock()
+	s.seen.Wrote(s.job.Kind, p.Rows-t.Rows, p.BytesRaw-t.BytesRaw, p.BytesStored-t.BytesStored)
 }
 
 // Extend grants the current step limit more from now on: it has moved.
@@ -58,6 +98,9 @@ func (s *Session) Wrote(rows, raw, stored int64) {
 	defer s.mu.Unlock()
 	if s.first.IsZero() {
 		s.first, s.base = s.now(), rows
+		if s.fence.Attempt == 1 && rows > 0 {
+			s.seen.Took(s.job.Kind, s.job.Lane, FirstRows, s.first.Sub(s.job.CreatedAt))
+		}
 	}
 	s.progress.Rows, s.progress.BytesRaw, s.progress.BytesStored = rows, raw, stored
 	if d := s.now().Sub(s.first).Seconds(); d > 0 {
@@ -97,6 +140,7 @@ func (s *Session) beat(ctx context.Context) (cancel bool, err error) {
 	}
 	s.mu.Unlock()
 
+	s.tell()
 	cancel, err = s.attempts.Renew(ctx, s.fence, b)
 	if err == nil && b.Lease > 0 {
 		s.mu.Lock()

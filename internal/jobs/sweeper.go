@@ -31,13 +31,12 @@ type Sweeper struct {
 	roll     Roll
 	archive  Archive
 	keep     Keep
-	now      func() time.Time
-	log      *slog.Logger
+	env      Env
 }
 
 // NewSweeper makes a Sweeper.
 func NewSweeper(l Ledger, h Holdings, s Shelf, r Roll, a Archive, keep Keep, env Env) *Sweeper {
-	return &Sweeper{ledger: l, holdings: h, shelf: s, roll: r, archive: a, keep: keep, now: env.Now, log: env.Log}
+	return &Sweeper{ledger: l, holdings: h, shelf: s, roll: r, archive: a, keep: keep, env: env}
 }
 
 // SweepOptions are an operator's word.
@@ -83,6 +82,9 @@ func (s *Sweeper) Pass(ctx context.Context, o SweepOptions) (Report, error) {
 			}
 			cancel()
 		}
+		if !o.Dry {
+			errs = append(errs, s.holdings.Swept(ctx, Swept{Expired: r.Expired, Deleted: r.Deleted, Freed: r.Freed, Orphans: len(r.Orphans)}))
+		}
 		return errors.Join(errs...)
 	})
 	r.Busy = err == nil && !turn
@@ -92,7 +94,11 @@ func (s *Sweeper) Pass(ctx context.Context, o SweepOptions) (Report, error) {
 func (s *Sweeper) expire(ctx context.Context, o SweepOptions, r *Report) error {
 	ids, err := s.ledger.Overdue(ctx, sweepBatch)
 	if err == nil && !o.Dry && len(ids) > 0 {
-		err = s.ledger.Expire(ctx, ids)
+		moves, e := s.ledger.Expire(ctx, ids)
+		for _, m := range moves {
+			s.env.Moved(m)
+		}
+		err = e
 	}
 	if err == nil {
 		r.Expired = len(ids)
@@ -118,7 +124,7 @@ func (s *Sweeper) delete(ctx context.Context, o SweepOptions, r *Report) error {
 				errs = append(errs, fmt.Errorf("job %s: %w", d.Job, err))
 				continue
 			}
-			s.log.Info("data deleted", "job", d.Job, "bytes_freed", d.Bytes)
+			s.env.Log.Info("data deleted", "job", d.Job, "bytes_freed", d.Bytes)
 		}
 		r.Deleted++
 		r.Freed += d.Bytes
@@ -165,11 +171,14 @@ func (s *Sweeper) orphans(ctx context.Context, o SweepOptions, r *Report) error 
 			if err := s.shelf.Remove(ctx, f); err != nil {
 				return err
 			}
-			s.log.Info("orphan removed", "key", f.Key, "open_upload", f.UploadID != "")
+			s.env.Log.Info("orphan removed", "key", f.Key, "open_upload", f.UploadID != "")
 		}
 		r.Orphans = append(r.Orphans, f)
 	}
-	return nil
+	if o.Dry {
+		return nil
+	}
+	return s.holdings.Looked(ctx, len(found), r.OrphansLeft)
 }
 
 // find lists the store first and asks the rows then, so that what a job has
@@ -178,7 +187,7 @@ func (s *Sweeper) find(ctx context.Context) (orphans []Stray, all int, err error
 	var old []Stray
 	err = s.shelf.List(ctx, func(f Stray) {
 		all++
-		if s.now().Sub(f.At) > orphanAge {
+		if s.env.Now().Sub(f.At) > orphanAge {
 			old = append(old, f)
 		}
 	})
@@ -236,9 +245,10 @@ func (s *Sweeper) Run(ctx context.Context, interval time.Duration) {
 			return
 		}
 		if err != nil {
-			s.log.Warn("sweep failed in part", "error", err)
+			s.env.Log.Warn("sweep failed in part", "error", err)
 		}
-		r.log(s.log)
+		r.log(s.env.Log)
+		s.env.seen().Swept(r)
 		select {
 		case <-t.C:
 		case <-ctx.Done():

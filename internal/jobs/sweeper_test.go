@@ -14,6 +14,7 @@ import (
 // attic is a store, a table and a platform in which everything can be swept.
 type attic struct {
 	steps   []string // what was done, in order
+	swept   []Swept  // as it was noted
 	overdue []string
 	doomed  []Doomed
 	strays  []Stray
@@ -38,8 +39,12 @@ func (a *attic) Turn(ctx context.Context, f func(context.Context) error) (bool, 
 	return true, f(ctx)
 }
 func (a *attic) Overdue(context.Context, int) ([]string, error) { return a.overdue, nil }
-func (a *attic) Expire(_ context.Context, ids []string) error {
+func (a *attic) Expire(_ context.Context, ids []string) ([]Move, error) {
 	a.did("expire %v", ids)
+	return nil, nil
+}
+func (a *attic) Looked(_ context.Context, found, left int) error {
+	a.did("looked %d %d", found, left)
 	return nil
 }
 func (a *attic) Doomed(context.Context, int) ([]Doomed, error) { return a.doomed, nil }
@@ -60,6 +65,10 @@ func (a *attic) Projects(context.Context) ([]string, error) { return []string{"p
 func (a *attic) Absent(_ context.Context, projects []string, _ time.Duration) ([]string, error) {
 	a.did("absent %v", projects)
 	return projects, nil
+}
+func (a *attic) Swept(_ context.Context, s Swept) error {
+	a.swept = append(a.swept, s)
+	return nil
 }
 func (a *attic) Owner(context.Context) (string, error) { return a.owner, nil }
 func (a *attic) Claim(_ context.Context, id string) error {
@@ -117,19 +126,22 @@ func strays(n int, hours int) (list []Stray) {
 func TestSweepInOrder(t *testing.T) {
 	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us}
 	r := a.sweep(t, SweepOptions{})
-	want := []string{"expire [a]", "discard kb", "deleted b", "absent [q]"}
+	want := []string{"expire [a]", "discard kb", "deleted b", "looked 0 0", "absent [q]"}
 	if !slices.Equal(a.steps, want) {
 		t.Errorf("did %v, want %v", a.steps, want)
 	}
 	if r.Expired != 1 || r.Deleted != 1 || r.Freed != 7 || r.Jobs != 1 || r.Archived != 2 || !slices.Equal(r.Absent, []string{"q"}) {
 		t.Errorf("%+v", r)
 	}
+	if len(a.swept) != 1 || a.swept[0] != (Swept{Expired: 1, Deleted: 1, Freed: 7}) {
+		t.Errorf("noted %+v", a.swept)
+	}
 }
 
 func TestDrySweepDoesNothing(t *testing.T) {
 	a := &attic{overdue: []string{"a"}, doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}}, owner: us, strays: strays(3, 30)}
 	r := a.sweep(t, SweepOptions{Dry: true, All: true})
-	if len(a.steps) > 0 || r.Expired != 1 || r.Deleted != 1 || len(r.Orphans) != 3 {
+	if len(a.steps)+len(a.swept) > 0 || r.Expired != 1 || r.Deleted != 1 || len(r.Orphans) != 3 {
 		t.Errorf("did %v, says %+v", a.steps, r)
 	}
 	var out strings.Builder
@@ -142,7 +154,7 @@ func TestDrySweepDoesNothing(t *testing.T) {
 func TestSweepWithoutTheStore(t *testing.T) {
 	a := &attic{doomed: []Doomed{{"b", Upload{Key: "kb"}, 7}, {"c", Upload{Key: "kc"}, 7}}, owner: us, broken: errors.New("down")}
 	r := a.sweep(t, SweepOptions{})
-	if want := []string{"discard kb", "discard kc", "absent [q]"}; !slices.Equal(a.steps, want) || r.Deleted != 0 || r.Jobs != 1 {
+	if want := []string{"discard kb", "discard kc", "looked 0 0", "absent [q]"}; !slices.Equal(a.steps, want) || r.Deleted != 0 || r.Jobs != 1 {
 		t.Errorf("did %v, says %+v", a.steps, r)
 	}
 }

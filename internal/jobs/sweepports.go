@@ -12,9 +12,9 @@ type Ledger interface {
 	Turn(ctx context.Context, f func(context.Context) error) (bool, error)
 	// Overdue are the succeeded jobs whose retention is over, at most n.
 	Overdue(ctx context.Context, n int) (ids []string, err error)
-	// Expire moves succeeded jobs to expired; those that are not succeeded any
-	// more stay as they are.
-	Expire(ctx context.Context, ids []string) error
+	// Expire moves succeeded jobs to expired, and tells which; those that are not
+	// succeeded any more stay as they are.
+	Expire(ctx context.Context, ids []string) ([]Move, error)
 	// Doomed are the jobs that are over, have no file to offer, and whose data
 	// was not deleted yet, at most n.
 	Doomed(ctx context.Context, n int) ([]Doomed, error)
@@ -30,6 +30,8 @@ type Holdings interface {
 	// Installation is the id of this installation, and whether its orphans were
 	// last looked for longer than that ago; true is told once.
 	Installation(ctx context.Context, every time.Duration) (id string, due bool, err error)
+	// Looked notes what a look for orphans found, and how many of them it left.
+	Looked(ctx context.Context, found, left int) error
 	// Named are the uploads, of those given, that an unfinished or succeeded row names.
 	Named(ctx context.Context, uploads []UploadName) (map[UploadName]bool, error)
 	// Projects are those with exports that are not gone.
@@ -37,6 +39,8 @@ type Holdings interface {
 	// Absent notes which projects the platform does not have any more, forgets
 	// the others, and returns those that were absent for all that time.
 	Absent(ctx context.Context, projects []string, since time.Duration) ([]string, error)
+	// Swept notes that a pass was made, and what it removed if it did.
+	Swept(ctx context.Context, s Swept) error
 }
 
 // Shelf is what the Sweeper sees and removes of the object store.

@@ -34,14 +34,14 @@ func TestTableIsTheStore(t *testing.T) {
 	}
 	db := w.Admin(t)
 	rapid.Check(t, func(t *rapid.T) {
-		if _, err := db.Exec(context.Background(), `truncate bulkexport.jobs, bulkexport.workers cascade`); err != nil {
+		if _, err := db.Exec(context.Background(), `truncate bulkexport.jobs, bulkexport.workers, bulkexport.pauses cascade`); err != nil {
 			t.Fatal(err)
 		}
 		p := &pair{Store: real, db: db, table: newWorld(0).table}
 		t.Repeat(map[string]func(*rapid.T){
 			"create": p.create, "heartbeat": p.heartbeat, "dispatch": p.dispatch, "claim": p.claim,
 			"renew": p.renew, "begin": p.begin, "commit": p.commit, "end": p.end, "cancel": p.cancel, "time": p.time,
-			"serve": p.serve,
+			"serve": p.serve, "ahead": p.ahead, "pause": p.pause,
 		})
 	})
 }
@@ -130,7 +130,7 @@ func (p *pair) serve(t *rapid.T) {
 
 func (p *pair) dispatch(t *rapid.T) {
 	rules := jobs.DispatchRules{ProjectSlots: rapid.IntRange(1, 2).Draw(t, "project slots"), MaxFailures: jobs.MaxFailures}
-	real, err := p.Dispatch(context.Background(), rules)
+	real, _, err := p.Dispatch(context.Background(), rules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +221,28 @@ func (p *pair) cancel(t *rapid.T) {
 		t.Fatalf("cancel of a job that is %s: %v", r.state, err)
 	}
 	p.table.requestCancel(r.id)
+}
+
+func (p *pair) ahead(t *rapid.T) {
+	r := p.any(t)
+	err := p.MoveAhead(context.Background(), r.id, jobs.Principal{Email: "x"})
+	if waits := r.state == jobs.Queued; waits != (err == nil) || !waits && !errors.Is(err, jobs.ErrFinal) {
+		t.Fatalf("a job that is %s is moved ahead: %v", r.state, err)
+	}
+	r.ahead = r.ahead || r.state == jobs.Queued
+}
+
+// pause pauses a project, or all, or lets it go on.
+func (p *pair) pause(t *rapid.T) {
+	project := rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "project")
+	do := p.Pause
+	if p.table.paused[project] {
+		do = p.Resume
+	}
+	if err := do(context.Background(), project, jobs.Principal{Email: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	p.table.paused[project] = !p.table.paused[project]
 }
 
 // time lets a minute pass for one job.

@@ -25,9 +25,10 @@ func (b boardPort) Heartbeat(ctx context.Context, s jobs.WorkerStatus) error {
 	return err
 }
 
-func (b boardPort) Dispatch(ctx context.Context, r jobs.DispatchRules) ([]jobs.Ticket, error) {
+func (b boardPort) Dispatch(ctx context.Context, r jobs.DispatchRules) ([]jobs.Ticket, []jobs.Move, error) {
 	t := b.p.w.table
-	return call(ctx, b.p, "dispatch", &t.down, func() ([]jobs.Ticket, error) { return t.pass(r), nil })
+	tickets, err := call(ctx, b.p, "dispatch", &t.down, func() ([]jobs.Ticket, error) { return t.pass(r), nil })
+	return tickets, nil, err // nobody reads the logs here
 }
 
 type queuePort struct{ p *process }

@@ -48,7 +48,7 @@ func (w *world) start(name string, life int) *process {
 	p.slots = map[jobs.Lane]int{jobs.Large: 1 + s.IntN(2), jobs.Small: 1}
 	log := slog.New(slog.DiscardHandler)
 	board := boardPort{p}
-	dispatcher := jobs.NewDispatcher(board, queuePort{p}, jobs.DispatchRules{ProjectSlots: w.projectSlots()}, log)
+	dispatcher := jobs.NewDispatcher(board, queuePort{p}, jobs.DispatchRules{ProjectSlots: w.projectSlots()}, jobs.Env{Log: log})
 	runner := jobs.NewRunner(attemptsPort{p}, &exporter{p}, jobs.Env{
 		Now: func() time.Time { return time.Now().Add(p.skew) }, Jitter: w.jitter, Log: log,
 	}, jobs.RunnerOptions{Worker: p.id, Slots: p.slots, Retention: time.Hour, Freed: dispatcher.Kick})

@@ -16,6 +16,7 @@ type table struct {
 	rows    []*row // in the order of their creation
 	byID    map[string]*row
 	workers map[string]seen
+	paused  map[string]bool // projects, or "" for all
 	down    bool
 }
 
@@ -36,6 +37,7 @@ type row struct {
 	leaseUntil                  time.Time
 	checkpointed                bool
 	cancelAt                    time.Time
+	ahead                       bool // an operator moved it
 	upload                      *jobs.Upload
 	cuts                        []jobs.Cut // of that upload
 	ended                       time.Time
@@ -43,7 +45,7 @@ type row struct {
 }
 
 func newTable(w *world) *table {
-	return &table{w: w, byID: make(map[string]*row), workers: make(map[string]seen)}
+	return &table{w: w, byID: make(map[string]*row), workers: make(map[string]seen), paused: make(map[string]bool)}
 }
 
 func (t *table) create(r *row) {
@@ -56,10 +58,13 @@ func (t *table) heartbeat(s jobs.WorkerStatus) {
 	t.workers[s.ID] = seen{s.Slots, time.Now()}
 }
 
+// holds reports whether an operator keeps a job from starting.
+func (t *table) holds(r *row) bool { return t.paused[""] || t.paused[r.project] }
+
 // claim is Store.Claim.
 func (t *table) claim(ticket jobs.Ticket, worker string, lease time.Duration) (jobs.Claim, bool) {
 	r := t.byID[ticket.Job]
-	if r.state != jobs.Queued || r.dispatch != ticket.Dispatch || r.nextAt.After(time.Now()) {
+	if r.state != jobs.Queued || r.dispatch != ticket.Dispatch || r.nextAt.After(time.Now()) || t.holds(r) {
 		return jobs.Claim{}, false
 	}
 	r.state, r.checkpointed, r.nextAt = jobs.Running, false, time.Time{}
@@ -248,13 +253,26 @@ func (t *table) next(lane jobs.Lane, rules jobs.DispatchRules) []*row {
 	}
 	for _, r := range t.rows {
 		rung := !r.dispatchedAt.IsZero() && now.Sub(r.dispatchedAt) < dispatchAgain
-		if r.lane == lane && r.state == jobs.Queued && !rung && !r.nextAt.After(now) {
-			turn[r.project]++
-			due = append(due, candidate{r, turn[r.project]})
+		if r.lane == lane && r.state == jobs.Queued && !rung && !r.nextAt.After(now) && !t.holds(r) {
+			due = append(due, candidate{row: r})
 		}
 	}
+	first := func(a, b candidate) int {
+		switch {
+		case a.ahead == b.ahead:
+			return 0
+		case a.ahead:
+			return -1
+		}
+		return 1
+	}
+	slices.SortStableFunc(due, first)
+	for i, c := range due {
+		turn[c.project]++
+		due[i].turn = turn[c.project]
+	}
 	slices.SortStableFunc(due, func(a, b candidate) int {
-		return cmp.Or(a.turn-b.turn, served[a.project].Compare(served[b.project]))
+		return cmp.Or(first(a, b), a.turn-b.turn, served[a.project].Compare(served[b.project]))
 	})
 	var chosen []*row
 	for _, c := range due {

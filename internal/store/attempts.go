@@ -17,14 +17,15 @@ const fenced = ` where id = $1 and state = 'running' and attempt = $2 `
 
 // Claim implements jobs.Attempts. The conditions make it a compare-and-set: of
 // all workers that hold a ticket of this dispatch, one wins. A ticket that comes
-// twice must not cut a back-off short.
+// twice must not cut a back-off short, nor a late one a pause.
 func (s *Store) Claim(ctx context.Context, t jobs.Ticket, worker string, lease time.Duration) (c jobs.Claim, ok bool, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update bulkexport.jobs set version = version + 1,
 				state = 'running', phase = 'planning', attempt = attempt + 1, worker = $3,
 				lease_until = now() + $4::interval, checkpointed = false, started_at = coalesce(started_at, now()), next_at = null,
 				rows_done = 0, rows_total = null, bytes_raw = 0, bytes_stored = 0, rows_per_second = 0, progress_at = now()
-			where id = $1 and state = 'queued' and dispatch = $2 and (next_at is null or next_at <= now())`, t.Job, t.Dispatch, worker, lease)
+			where id = $1 and state = 'queued' and dispatch = $2 and (next_at is null or next_at <= now())
+				and not exists (select from bulkexport.pauses p where p.project in ('', jobs.project))`, t.Job, t.Dispatch, worker, lease)
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
@@ -75,14 +76,16 @@ func resume(ctx context.Context, tx pgx.Tx, j jobs.Job) (*jobs.Resume, error) {
 	return r, nil
 }
 
-// Renew implements jobs.Attempts.
+// Renew implements jobs.Attempts. What an attempt is at is noted when it is first
+// seen there.
 func (s *Store) Renew(ctx context.Context, f jobs.Fence, b jobs.Beat) (cancel bool, err error) {
 	p := b.Progress
-	err = s.pool.QueryRow(ctx, `update bulkexport.jobs set version = version + 1,
+	err = s.pool.QueryRow(ctx, `with beat as (update bulkexport.jobs set version = version + 1,
 			lease_until = case when $3::interval > interval '0' then now() + $3::interval else lease_until end,
 			phase = $4, rows_done = $5, rows_total = $6, bytes_raw = $7, bytes_stored = $8, rows_per_second = $9, progress_at = now()`+
-		fenced+`returning cancel_requested_at is not null`,
-		f.Job, f.Attempt, b.Lease, b.Phase, p.Rows, p.RowsTotal, p.BytesRaw, p.BytesStored, p.RowsPerSecond).Scan(&cancel)
+		fenced+`returning cancel_requested_at is not null as cancel),
+		noted as (insert into bulkexport.phases (job_id, attempt, phase) select $1, $2, $4 from beat on conflict do nothing)
+		select cancel from beat`, f.Job, f.Attempt, b.Lease, b.Phase, p.Rows, p.RowsTotal, p.BytesRaw, p.BytesStored, p.RowsPerSecond).Scan(&cancel)
 	return cancel, fence(err)
 }
 
@@ -140,7 +143,7 @@ func (s *Store) End(ctx context.Context, f jobs.Fence, e jobs.Ending) (state job
 		}
 		_, err = tx.Exec(ctx, `update bulkexport.attempts set ended_at = now(), outcome = $3, rows_done = $4, bytes_raw = $5,
 				error_code = $6, error_message = $7 where job_id = $1 and attempt = $2`,
-			f.Job, f.Attempt, outcome(state, e), e.Progress.Rows, e.Progress.BytesRaw, code, message)
+			f.Job, f.Attempt, e.Outcome(state), e.Progress.Rows, e.Progress.BytesRaw, code, message)
 		if err != nil {
 			return err
 		}
@@ -186,14 +189,4 @@ func closeRow(ctx context.Context, tx pgx.Tx, f jobs.Fence, e jobs.Ending) (jobs
 		r.Filename, r.SHA256, r.SHA256Raw, r.ContextsCut, fail.Code, fail.Message, fail.Retryable,
 		e.Progress.RowsTotal, e.Progress.RowsPerSecond, r.Skipped, r.SkippedRows, r.Deleted, r.Appeared)
 	return s.State, err
-}
-
-func outcome(s jobs.State, e jobs.Ending) string {
-	switch {
-	case s != jobs.Queued:
-		return string(s)
-	case e.Failure != nil:
-		return "retried"
-	}
-	return "drained"
 }

@@ -102,7 +102,7 @@ func TestExtend(t *testing.T) {
 	}
 	f.exec(`update bulkexport.jobs set expires_at = now() where id = $1`, id)
 	expired := f.ended("p", jobs.Succeeded)
-	if err := f.Expire(t.Context(), []string{expired}); err != nil {
+	if _, err := f.Expire(t.Context(), []string{expired}); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]error{
@@ -122,7 +122,7 @@ func TestPurgeOfOne(t *testing.T) {
 	f := open(t)
 	id := f.ended("p", jobs.Succeeded)
 	for range 2 {
-		if err := f.Purge(t.Context(), id, admin); err != nil {
+		if _, err := f.Purge(t.Context(), id, admin); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +143,7 @@ func TestPurgeOfOne(t *testing.T) {
 		newJob("p").ID:            jobs.ErrNotFound,
 	} {
 		before := f.count(`select count(*) from bulkexport.audit`)
-		if err := f.Purge(t.Context(), id, admin); !errors.Is(err, want) {
+		if _, err := f.Purge(t.Context(), id, admin); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
 		}
 		if f.count(`select count(*) from bulkexport.audit`) != before {

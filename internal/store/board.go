@@ -17,13 +17,16 @@ func (s *Store) Heartbeat(ctx context.Context, w jobs.WorkerStatus) error {
 	return classify(err)
 }
 
+// dispatchLock lets one pass decide at a time.
+const dispatchLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`
+
 // Dispatch implements jobs.Board.
-func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, err error) {
+func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []jobs.Ticket, lost []jobs.Move, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('bulkexport/dispatch', 0))`); err != nil {
+		if _, err := tx.Exec(ctx, dispatchLock); err != nil {
 			return err
 		}
-		if err := takeBack(ctx, tx, r); err != nil {
+		if lost, err = takeBack(ctx, tx, r); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, dispatchSQL, r.ProjectSlots, r.MaxRunning)
@@ -35,28 +38,34 @@ func (s *Store) Dispatch(ctx context.Context, r jobs.DispatchRules) (tickets []j
 		})
 		return err
 	})
-	return tickets, err
+	if err != nil {
+		return nil, nil, err // nothing was committed
+	}
+	return tickets, lost, nil
 }
 
 // takeBack closes the fence of attempts whose lease ran out. A lease that was
 // lost without a checkpoint since the claim uses up one failure, so that an
 // export that kills every worker that touches it comes to an end.
-func takeBack(ctx context.Context, tx pgx.Tx, r jobs.DispatchRules) error {
+func takeBack(ctx context.Context, tx pgx.Tx, r jobs.DispatchRules) ([]jobs.Move, error) {
 	rows, err := tx.Query(ctx, takeBackSQL, r.MaxFailures, jobs.CodeWorkerLost,
 		"The export was interrupted several times in a row at the same point.")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	lost, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	lost, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (jobs.Move, error) {
+		m := jobs.Move{From: jobs.Running, Outcome: "lost", Code: jobs.CodeWorkerLost}
+		return m, row.Scan(&m.Job, &m.Kind, &m.Lane, &m.To, &m.Attempt, &m.Rows, &m.Made, &m.Begun, &m.Trace)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, id := range lost {
-		if err := notify(ctx, tx, id); err != nil {
-			return err
+	for _, m := range lost {
+		if err := notify(ctx, tx, m.Job); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return lost, nil
 }
 
 const takeBackSQL = `
@@ -76,13 +85,16 @@ update bulkexport.jobs j set version = version + 1, worker = null, lease_until =
 	error_message = case when not lost.canceled and lost.failures >= $1 then $3 end,
 	error_retryable = case when not lost.canceled and lost.failures >= $1 then true end
 from lost where j.id = lost.id
-returning j.id::text`
+returning j.id::text, j.kind, j.lane, j.state, lost.attempt, lost.rows_done, j.created_at,
+	(select started_at from bulkexport.attempts a where a.job_id = lost.id and a.attempt = lost.attempt), coalesce(j.trace, '')`
 
 // dispatchSQL: each project's jobs take turns (its n-th busy or due job in a
 // lane has turn n), turns up to the project's slots compete for the lane's free
 // slots, and the project that was served longest ago goes first. A job whose
 // doorbell may have been lost stops counting as dispatched after 10 seconds. A job
-// that moved while the pass was thinking (claimed, canceled) is left alone.
+// that moved while the pass was thinking (claimed, canceled) is left alone. What
+// an operator moved ahead goes before the turns of others, within its project's
+// slots; what is paused does not go at all.
 const dispatchSQL = `
 with busy as (
 	select lane, project, count(*) as n from bulkexport.jobs
@@ -95,19 +107,20 @@ with busy as (
 ), free as (
 	select lane, coalesce(n, 0) - coalesce((select sum(n) from busy where busy.lane = slots.lane), 0) as n from slots
 ), due as (
-	select j.id, j.version, j.lane, j.project, j.created_at, coalesce(busy.n, 0) +
-		row_number() over (partition by j.lane, j.project order by j.created_at, j.id) as turn
+	select j.id, j.version, j.lane, j.project, j.priority, j.created_at, coalesce(busy.n, 0) +
+		row_number() over (partition by j.lane, j.project order by j.priority desc, j.created_at, j.id) as turn
 	from bulkexport.jobs j left join busy on busy.lane = j.lane and busy.project = j.project
 	where j.state = 'queued' and (j.next_at is null or j.next_at <= now())
 	  and (j.dispatched_at is null or j.dispatched_at <= now() - interval '10 seconds')
+	  and not exists (select from bulkexport.pauses p where p.project in ('', j.project))
 ), ranked as (
-	select due.id, due.version, due.lane, turn, served.at, created_at,
-		row_number() over (partition by due.lane order by turn, served.at nulls first, created_at, due.id) as rank
+	select due.id, due.version, due.lane, priority, turn, served.at, created_at,
+		row_number() over (partition by due.lane order by priority desc, turn, served.at nulls first, created_at, due.id) as rank
 	from due, lateral (select max(dispatched_at) as at from bulkexport.jobs h
 		where h.lane = due.lane and h.project = due.project and h.dispatched_at is not null) served
 	where turn <= $1
 ), fitting as (
-	select ranked.id, ranked.version, row_number() over (order by turn, ranked.at nulls first, created_at, ranked.id) as overall
+	select ranked.id, ranked.version, row_number() over (order by priority desc, turn, ranked.at nulls first, created_at, ranked.id) as overall
 	from ranked join free on free.lane = ranked.lane where rank <= free.n
 )
 update bulkexport.jobs j set version = j.version + 1, dispatch = dispatch + 1, dispatched_at = now()

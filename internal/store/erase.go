@@ -49,8 +49,8 @@ func notExtended(ctx context.Context, tx pgx.Tx, j jobs.Job) error {
 }
 
 // Purge implements jobs.Eraser.
-func (s *Store) Purge(ctx context.Context, id string, p jobs.Principal) error {
-	return s.in(ctx, func(tx pgx.Tx) error {
+func (s *Store) Purge(ctx context.Context, id string, p jobs.Principal) (moved bool, err error) {
+	err = s.in(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `update bulkexport.jobs set version = version + 1, state = 'expired', expires_at = now()
 			where id = $1 and state = 'succeeded'`, id)
 		if err != nil {
@@ -65,25 +65,33 @@ func (s *Store) Purge(ctx context.Context, id string, p jobs.Principal) error {
 		case tag.RowsAffected() == 0:
 			return nil // no data is left
 		}
+		moved = true
 		return audit(ctx, tx, by(p, jobs.ActionPurge, j))
 	})
+	return moved && err == nil, err
 }
 
 // PurgeProject implements jobs.Eraser: what waits or runs is canceled, what
 // succeeded expires now.
-func (s *Store) PurgeProject(ctx context.Context, project string, p jobs.Principal, dry bool) (ids []string, err error) {
+func (s *Store) PurgeProject(ctx context.Context, project string, p jobs.Principal, dry bool) (ids []string, moves []jobs.Move, err error) {
 	ids, err = s.strings(ctx, `select id::text from bulkexport.jobs
 		where project = $1 and (state in ('queued', 'running', 'succeeded') or`+doomed+`) order by id`, project)
 	if err != nil || dry {
-		return ids, err
+		return ids, nil, err
 	}
 	for _, id := range ids {
-		if _, err := s.RequestCancel(ctx, id, p); err != nil && !errors.Is(err, jobs.ErrFinal) {
-			return ids, err
+		j, err := s.RequestCancel(ctx, id, p)
+		if err != nil && !errors.Is(err, jobs.ErrFinal) {
+			return ids, moves, err
+		}
+		if err == nil && j.State == jobs.Canceled {
+			moves = append(moves, jobs.Move{Job: id, Kind: j.Kind, Lane: j.Lane, From: jobs.Queued, To: jobs.Canceled, Made: j.CreatedAt, Trace: j.Trace})
 		}
 	}
-	if err := s.Expire(ctx, ids); err != nil {
-		return ids, err
+	expired, err := s.Expire(ctx, ids)
+	moves = append(moves, expired...)
+	if err != nil {
+		return ids, moves, err
 	}
-	return ids, s.Record(ctx, jobs.AuditEntry{Actor: p.Email, Action: jobs.ActionPurgeProject, Project: project, Remote: p.Remote})
+	return ids, moves, s.Record(ctx, jobs.AuditEntry{Actor: p.Email, Action: jobs.ActionPurgeProject, Project: project, Remote: p.Remote})
 }

@@ -198,7 +198,7 @@ func (h *history) dispatch(ctx context.Context) map[int]reply {
 	for i := range h.jobs {
 		replies[i] = reply{}
 	}
-	tickets, err := h.f.Dispatch(ctx, jobs.DispatchRules{ProjectSlots: 1, MaxFailures: jobs.MaxFailures})
+	tickets, _, err := h.f.Dispatch(ctx, jobs.DispatchRules{ProjectSlots: 1, MaxFailures: jobs.MaxFailures})
 	for i, id := range h.jobs {
 		for _, t := range tickets {
 			if t.Job == id {

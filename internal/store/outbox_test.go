@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -422,9 +423,12 @@ func TestOldLettersAreNoNews(t *testing.T) {
 	f.exec(`alter table bulkexport.outbox drop column state, drop column unsure, drop column edition, drop column asked_at, drop column carrier`)
 	f.exec(`drop index bulkexport.outbox_exported, bulkexport.audit_job`)
 	f.exec(`create index outbox_due on bulkexport.outbox (due_at) where sent_at is null`)
-	f.exec(`delete from bulkexport.goose_db_version where version_id >= 6`)
 	f.exec(`insert into bulkexport.outbox (job_id, recipient, outcome, created_at) values ($1, 'old', 'ready', now() - interval '9 days'), ($1, 'new', 'ready', now())`, j.ID)
-	must(t, f.Migrate(t.Context()))
+	for _, name := range []string{"00006_mails.sql", "00007_digests.sql"} {
+		sql, err := os.ReadFile("migrations/" + name)
+		must(t, err)
+		f.exec(string(sql))
+	}
 	must(t, f.GiveUp(t.Context(), 72*time.Hour))
 	if l := f.letters(j.ID); l["old ready"].State != jobs.LetterGivenUp || l["new ready"].State != jobs.LetterDue {
 		t.Errorf("%v", l)

@@ -15,9 +15,7 @@ import (
 // Create implements jobs.Records.
 func (s *Store) Create(ctx context.Context, n jobs.NewJob) (c jobs.Created, err error) {
 	err = s.in(ctx, func(tx pgx.Tx) error {
-		// A rule about time (joined while young) cannot be a unique index.
-		const lock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/project/' || $1, 0))`
-		if _, err := tx.Exec(ctx, lock, n.Project); err != nil {
+		if _, err := tx.Exec(ctx, projectLock, n.Project); err != nil {
 			return err
 		}
 		c, err = answer(ctx, tx, n)
@@ -25,6 +23,10 @@ func (s *Store) Create(ctx context.Context, n jobs.NewJob) (c jobs.Created, err 
 	})
 	return c, err
 }
+
+// projectLock serialises what makes jobs of a project: a rule about time (joined
+// while young) cannot be a unique index.
+const projectLock = `select pg_advisory_xact_lock(hashtextextended('bulkexport/project/' || $1, 0))`
 
 // answer finds the job that answers the request already, or inserts it.
 func answer(ctx context.Context, tx pgx.Tx, n jobs.NewJob) (jobs.Created, error) {
@@ -114,9 +116,9 @@ func insert(ctx context.Context, tx pgx.Tx, n jobs.NewJob) error {
 		return jobs.ErrQueueFull
 	}
 	_, err = tx.Exec(ctx, `insert into bulkexport.jobs
-		(id, project, kind, from_at, to_at, allow_skipped, requested_by, notify, lane)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		n.ID, n.Project, n.Kind, n.From, n.To, n.AllowSkipped, n.RequestedBy, n.Notify, n.Lane)
+		(id, project, kind, from_at, to_at, allow_skipped, requested_by, notify, lane, trace)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, nullif($10, ''))`,
+		n.ID, n.Project, n.Kind, n.From, n.To, n.AllowSkipped, n.RequestedBy, n.Notify, n.Lane, n.Trace)
 	if err != nil {
 		return err
 	}

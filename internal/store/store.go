@@ -32,6 +32,9 @@ var (
 	_ jobs.Holdings = (*Store)(nil)
 	_ jobs.Letters  = (*Store)(nil)
 	_ jobs.Outbox   = (*Store)(nil)
+	_ jobs.Desk     = (*Store)(nil)
+	_ jobs.Control  = (*Store)(nil)
+	_ jobs.Census   = (*Store)(nil)
 )
 
 // Open makes a Store for the database at url. It does not connect yet: a

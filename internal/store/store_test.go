@@ -98,7 +98,7 @@ func (f *fixture) count(sql string, args ...any) (n int) {
 func (f *fixture) dispatch(r jobs.DispatchRules) []jobs.Ticket {
 	f.t.Helper()
 	r.MaxFailures = jobs.MaxFailures
-	tickets, err := f.Dispatch(f.t.Context(), r)
+	tickets, _, err := f.Dispatch(f.t.Context(), r)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -35,10 +35,17 @@ func (s *Store) Overdue(ctx context.Context, n int) ([]string, error) {
 }
 
 // Expire implements jobs.Ledger.
-func (s *Store) Expire(ctx context.Context, ids []string) error {
-	_, err := s.pool.Exec(ctx, `update bulkexport.jobs set version = version + 1, state = 'expired', expires_at = least(expires_at, now())
-		where id = any($1::uuid[]) and state = 'succeeded'`, ids)
-	return classify(err)
+func (s *Store) Expire(ctx context.Context, ids []string) ([]jobs.Move, error) {
+	rows, err := s.pool.Query(ctx, `update bulkexport.jobs set version = version + 1, state = 'expired', expires_at = least(expires_at, now())
+		where id = any($1::uuid[]) and state = 'succeeded' returning id::text, kind, lane`, ids)
+	if err != nil {
+		return nil, classify(err)
+	}
+	moves, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (jobs.Move, error) {
+		m := jobs.Move{From: jobs.Succeeded, To: jobs.Expired}
+		return m, row.Scan(&m.Job, &m.Kind, &m.Lane)
+	})
+	return moves, classify(err)
 }
 
 // doomed are rows whose data is to go; an index has them.
@@ -103,6 +110,12 @@ func (s *Store) Installation(ctx context.Context, every time.Duration) (id strin
 	return id, due, classify(err)
 }
 
+// Looked implements jobs.Holdings.
+func (s *Store) Looked(ctx context.Context, found, left int) error {
+	_, err := s.pool.Exec(ctx, `update bulkexport.installation set orphans_found = $1, orphans_left = $2`, found, left)
+	return classify(err)
+}
+
 // Named implements jobs.Holdings.
 func (s *Store) Named(ctx context.Context, uploads []jobs.UploadName) (map[jobs.UploadName]bool, error) {
 	ids := make([]string, len(uploads))
@@ -145,6 +158,14 @@ func (s *Store) Absent(ctx context.Context, projects []string, since time.Durati
 		return err
 	})
 	return long, err
+}
+
+// Swept implements jobs.Holdings.
+func (s *Store) Swept(ctx context.Context, w jobs.Swept) error {
+	_, err := s.pool.Exec(ctx, `update bulkexport.installation set swept_at = now(), swept = case when $1::int + $2::int + $3::bigint + $4::int = 0 then swept
+		else jsonb_build_object('at', now(), 'expired', $1::int, 'deleted', $2::int, 'freed', $3::bigint, 'orphans', $4::int) end`,
+		w.Expired, w.Deleted, w.Freed, w.Orphans)
+	return classify(err)
 }
 
 func (s *Store) strings(ctx context.Context, sql string, args ...any) ([]string, error) {

@@ -57,7 +57,7 @@ func TestExpireAndDelete(t *testing.T) {
 	if got := f.doomed(); !slices.Equal(got, []string{failed, canceled}) {
 		t.Errorf("doomed before anything expired: %v", got)
 	}
-	if err := f.Expire(t.Context(), []string{old, failed}); err != nil {
+	if _, err := f.Expire(t.Context(), []string{old, failed}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.doomed(); !slices.Equal(got, []string{old, failed, canceled}) {
@@ -181,7 +181,7 @@ func TestPurge(t *testing.T) {
 	waiting := f.create(newJob("p")).ID
 	want := []string{ready, failed, running, waiting}
 	for _, dry := range []bool{true, false} {
-		ids, err := f.PurgeProject(t.Context(), "p", jobs.Principal{Email: "operator"}, dry)
+		ids, _, err := f.PurgeProject(t.Context(), "p", jobs.Principal{Email: "operator"}, dry)
 		if err != nil || !slices.Equal(ids, want) {
 			t.Errorf("dry %t: %v, %v", dry, ids, err)
 		}

@@ -1,4 +1,5 @@
-// Package telemetry is what operators see of a process: its log and its probes.
+// Package telemetry is what operators see of a process: its log, its probes,
+// its metrics and its traces.
 package telemetry
 
 import (
@@ -44,36 +45,47 @@ func (p *Probes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Probes) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), probeLimit)
+	up := p.answers(r.Context())
+	checks := map[string]string{}
+	status, code := "ready", http.StatusOK
+	for name, ok := range up {
+		checks[name] = "ok"
+		if ok {
+			continue
+		}
+		checks[name] = "failing"
+		if _, required := p.Required[name]; required {
+			status, code = "unavailable", http.StatusServiceUnavailable
+		} else if code == http.StatusOK {
+			status = "degraded"
+		}
+	}
+	writeJSON(w, code, map[string]any{"status": status, "checks": checks})
+}
+
+// answers asks every dependency whether it answers. All at once: one that is
+// silent must not use up the others' time.
+func (p *Probes) answers(ctx context.Context) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	checks := map[string]string{}
-	status, code := "ready", http.StatusOK
-	run := func(set map[string]Check, failed func()) {
+	up := map[string]bool{}
+	for _, set := range []map[string]Check{p.Required, p.Optional} {
 		for name, check := range set {
 			wg.Go(func() {
 				err := check(ctx)
-				mu.Lock()
-				defer mu.Unlock()
-				checks[name] = "ok"
 				if err != nil {
 					p.Log.Warn("probe failed", "dependency", name, "error", err)
-					checks[name] = "failing"
-					failed()
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				up[name] = err == nil
 			})
 		}
 	}
-	// All at once: one that is silent must not use up the others' time.
-	run(p.Required, func() { status, code = "unavailable", http.StatusServiceUnavailable })
-	run(p.Optional, func() {
-		if code == http.StatusOK {
-			status = "degraded"
-		}
-	})
 	wg.Wait()
-	writeJSON(w, code, map[string]any{"status": status, "checks": checks})
+	return up
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -165,6 +165,11 @@ type letter struct {
 
 func (p *Pages) letters(v *visit, id string) ([]letter, error) {
 	found, err := p.cfg.Service.Letters(v.r.Context(), v.who, id)
+	return v.letters(found), err
+}
+
+// letters tells of mails in words.
+func (v *visit) letters(found []jobs.Letter) []letter {
 	list := make([]letter, len(found))
 	for i, l := range found {
 		shown := letter{Letter: l, About: aboutWords[l.Outcome], Became: becameWords[l.State], At: l.DueAt, Again: l.State != jobs.LetterDue}
@@ -177,7 +182,7 @@ func (p *Pages) letters(v *visit, id string) ([]letter, error) {
 		shown.When = v.zone.moment(shown.At)
 		list[i] = shown
 	}
-	return list, err
+	return list
 }
 
 // resend has a mail sent once more.
@@ -245,7 +250,7 @@ func (v *visit) lines(entries []jobs.AuditEntry) []line {
 		switch e.Action {
 		case jobs.Refused:
 			l.Refused, l.Did = true, "was refused: "+refusedWords(e.Detail)
-		case jobs.ActionOriginal:
+		case jobs.ActionOriginal, jobs.ActionTask:
 			l.Did += " " + e.Detail
 		}
 		if l.Did == "" {

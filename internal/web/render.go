@@ -34,14 +34,17 @@ func parseTemplates(base string) (templates, error) {
 		"between": between,
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"kind":    func(k jobs.Kind) string { return kindWords[k] },
+		"span":    span,
+		"states":  func() []stateChoice { return stateChoices },
+		"meaning": func(code string) string { return failureWords[code] },
 		"reason":  func(r string) string { return cmp.Or(reasonWords[r], r) },
 	}
-	layout, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	layout, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/opsparts.html")
 	if err != nil {
 		return nil, err
 	}
 	all := make(templates)
-	for _, name := range []string{"home", "project", "preview", "export", "ask", "audit", "message"} {
+	for _, name := range []string{"home", "project", "preview", "export", "ask", "audit", "message", "ops", "opsjobs", "opsjob", "opsask", "opsqueues", "opstasks"} {
 		t, err := layout.Clone()
 		if err != nil {
 			return nil, err

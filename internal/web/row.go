@@ -83,6 +83,8 @@ func (r row) Doing() string {
 	switch {
 	case r.Canceling():
 		return "Stopping; what it has written is deleted"
+	case r.Paused:
+		return "Paused by those who operate this service; it goes on by itself"
 	case r.State == jobs.Queued && r.Phase == jobs.Waiting && r.QueuePosition != nil:
 		return fmt.Sprintf("%s: number %d in the queue", phaseWords[r.Phase], *r.QueuePosition)
 	case r.State == jobs.Queued && r.Phase == jobs.Retrying && r.NextAt != nil && r.NextAt.After(r.now):

@@ -1,5 +1,5 @@
 // Package web is the pages for people who export: their projects, a project's
-// exports, one export. It holds no check of its own; jobs.Service decides.
+// exports, one export; and those for who operates the service. It holds no check of its own; jobs.Service decides.
 package web
 
 import (
@@ -16,6 +16,8 @@ type Service interface {
 	Exports
 	Sights
 	Actions
+	Operation
+	RawQueue
 }
 
 // Exports is how a person comes to exports.
@@ -41,6 +43,21 @@ type Actions interface {
 	Extend(ctx context.Context, p jobs.Principal, id string) (jobs.Job, error)
 	Purge(ctx context.Context, p jobs.Principal, id string) error
 	Resend(ctx context.Context, p jobs.Principal, id string, letter int64) error
+}
+
+// Operation is what operators see and do.
+type Operation interface {
+	Situation(ctx context.Context, p jobs.Principal) (jobs.Situation, error)
+	Search(ctx context.Context, p jobs.Principal, q jobs.SearchQuery) ([]jobs.Job, error)
+	Story(ctx context.Context, p jobs.Principal, id string) (jobs.Story, error)
+	Order(ctx context.Context, p jobs.Principal, o jobs.JobOrder) (string, error)
+}
+
+// RawQueue is the queue as it stands on Redis, for operators.
+type RawQueue interface {
+	RawQueues(ctx context.Context, p jobs.Principal) (jobs.RawQueues, error)
+	Tasks(ctx context.Context, p jobs.Principal, q jobs.TaskQuery) (jobs.TaskPage, error)
+	OrderTasks(ctx context.Context, p jobs.Principal, o jobs.TaskOrder) (int, error)
 }
 
 // Door says who sent a request, and tells in the headers how much they may
@@ -69,7 +86,7 @@ type Pages struct {
 }
 
 // Patterns are what Pages answers, below the public URL, for http.ServeMux.
-var Patterns = []string{"/{$}", "/p/", "/exports/", assetsPath}
+var Patterns = []string{"/{$}", "/p/", "/exports/", "/ops/", assetsPath}
 
 // New makes the pages.
 func New(cfg Config) (*Pages, error) {
@@ -92,6 +109,7 @@ func New(cfg Config) (*Pages, error) {
 	p.handle("POST /exports/{id}/extend", p.extend)
 	p.handle("POST /exports/{id}/again", p.again)
 	p.handle("POST /exports/{id}/mails/{letter}", p.resend)
+	p.operate()
 	p.mux.Handle("GET "+assetsPath, http.HandlerFunc(serveAsset))
 	p.mux.Handle("/", http.HandlerFunc(p.Absent))
 	return p, nil

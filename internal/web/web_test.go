@@ -275,8 +275,7 @@ func TestLookingChangesNothing(t *testing.T) {
 // Everything that can be told has words.
 func TestWordsAreWhole(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{jobs.CodeWorkerLost, jobs.CodeSource, jobs.CodeStore, jobs.CodeRefused, jobs.CodeStoreDenied,
-		jobs.CodeDatabase, jobs.CodeInternal, jobs.CodeTooManyBadRows, jobs.CodeInconsistent, jobs.CodeTooLarge} {
+	for _, code := range jobs.Codes {
 		if helps[code] == "" {
 			t.Errorf("no help about %s", code)
 		}

@@ -35,6 +35,7 @@ var helps = map[string]string{
 	jobs.CodeInternal:       "Run it again. If it fails once more, tell whoever operates this service.",
 	jobs.CodeRefused:        "Whoever operates this service must give it access to the platform's tables. Running it again before that does not help.",
 	jobs.CodeStoreDenied:    "Whoever operates this service must look at its object store. Running it again before that does not help.",
+	jobs.CodeStoreFull:      "Whoever operates this service must make room in its object store. Running it again before that does not help.",
 	jobs.CodeTooManyBadRows: "Rows that are damaged in the platform's database cannot be exported. You can run it again without them: the file then says which are missing.",
 	jobs.CodeInconsistent:   "The platform's data changed in a way that could not be followed. Run it again, best at a quiet time.",
 	jobs.CodeTooLarge:       "Choose a shorter time span, and export the rest after it.",
@@ -75,6 +76,8 @@ var refusals = []struct {
 		"Download it before its time is over, or run the export again later."},
 	{jobs.ErrQueueFull, http.StatusConflict, "Too many exports are waiting",
 		"This project has as many exports in the queue as it may have. Wait until one of them is over, or cancel one."},
+	{jobs.ErrMoved, http.StatusConflict, "The task has moved on",
+		"It is in another state by now, which does not allow this. Look at the queue again."},
 	{jobs.ErrKeyReused, http.StatusConflict, "This form was sent before",
 		"It was sent with other choices. Load the page again, then choose."},
 }
@@ -83,7 +86,10 @@ var refusals = []struct {
 var didWords = map[string]string{
 	jobs.ActionCreate: "asked for the export", jobs.ActionJoin: "joined the export", jobs.ActionCancel: "stopped the export",
 	jobs.ActionExtend: "kept the file for longer", jobs.ActionPurge: "deleted the file", jobs.ActionPurgeProject: "deleted all exports of the project",
-	jobs.ActionResend:  "had a mail sent once more",
+	jobs.ActionResend:    "had a mail sent once more",
+	jobs.ActionRetry:     "had it tried again",
+	jobs.ActionMoveAhead: "moved it ahead of all others", jobs.ActionPause: "paused the exports", jobs.ActionResume: "let the exports go on",
+	jobs.ActionTask:    "changed the raw queue:",
 	jobs.ActionPreview: "looked at a preview", jobs.ActionOriginal: "downloaded the original file",
 	string(jobs.File): "downloaded the file", string(jobs.Manifest): "downloaded the manifest", string(jobs.Checksums): "downloaded the checksums",
 }
@@ -92,7 +98,9 @@ var didWords = map[string]string{
 var wantedWords = map[string]string{
 	jobs.ActionCreate: "asking for an export", jobs.ActionGet: "looking at an export", jobs.ActionList: "looking at the exports",
 	jobs.ActionWatch: "watching an export", jobs.ActionAudit: "looking at this list", jobs.ActionPreview: "a preview",
-	jobs.ActionResend: "sending a mail",
+	jobs.ActionResend: "sending a mail", jobs.ActionOps: "the operators' page", jobs.ActionStop: "stopping an export as an operator",
+	jobs.ActionRetry: "trying again as an operator", jobs.ActionMoveAhead: "moving an export ahead", jobs.ActionPause: "pausing exports",
+	jobs.ActionResume: "letting paused exports go on", jobs.ActionQueue: "the raw queue", jobs.ActionTask: "changing the raw queue",
 	jobs.ActionCancel: "stopping an export", jobs.ActionExtend: "keeping a file", jobs.ActionPurge: "deleting a file",
 	jobs.ActionPurgeProject: "deleting all exports", jobs.ActionOriginal: "an original file",
 	string(jobs.File): "downloading a file", string(jobs.Manifest): "downloading a manifest", string(jobs.Checksums): "downloading checksums",

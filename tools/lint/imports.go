@@ -45,7 +45,7 @@ var layers = map[string]layer{
 	"internal/convert": {imports: []string{"internal/jobs"}},
 
 	"internal/config":    {},
-	"internal/telemetry": {},
+	"internal/telemetry": {imports: []string{"internal/jobs"}},
 	"internal/boot":      {imports: wiring},
 	"cmd":                {imports: wiring},
 	"internal/bench":     {imports: append([]string{"internal/demodata"}, wiring...)},
@@ -101,6 +101,8 @@ var drivers = map[string][]string{
 	"golang.org/x/oauth2":           {"internal/auth"},
 	"github.com/alexedwards/scs":    {"internal/auth"},
 	"github.com/wneessen/go-mail":   {"internal/notify"},
+	"github.com/prometheus":         {"internal/telemetry"},
+	"go.opentelemetry.io":           {"internal/telemetry"},
 }
 
 // outdated are packages that have a successor in the standard library.
