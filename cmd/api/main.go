@@ -53,15 +53,8 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 		Keys: p.source, Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
 		Audience: cfg.OIDCAudience, Sessions: p.store, SessionTTL: cfg.SessionTTL, PublicURL: cfg.PublicURL, Stylesheet: web.Stylesheet(cfg.PublicURL), Log: log,
 	})
-	probes := &telemetry.Probes{
-		Required: map[string]telemetry.Check{"database": p.store.Ready},
-		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
-		Log:      log,
-	}
-	if cfg.OIDCIssuer != "" {
-		probes.Optional["provider"] = people.Ping
-	}
-	postman := newPostman(cfg, p, env, probes)
+	probes := newProbes(cfg, p, people, log)
+	postman := jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
 	metrics.Collect(telemetry.NewTables(p.store, log), telemetry.NewQueue(p.queue.Load), probes.Up())
 	door := &auth.Door{People: people, Limiter: p.queue.NewLimiter(cfg.RateLimit, log), Proxies: cfg.TrustedProxies}
 	handler, err := newHandler(cfg, service, people, door, probes, metrics, log)
@@ -84,14 +77,22 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// newPostman sends mails; without a mail server it only gives letters up.
-func newPostman(cfg config.Config, p *parts, env jobs.Env, probes *telemetry.Probes) *jobs.Postman {
+// newProbes asks each part whether it answers.
+func newProbes(cfg config.Config, p *parts, people *auth.Authenticator, log *slog.Logger) *telemetry.Probes {
+	probes := &telemetry.Probes{
+		Required: map[string]telemetry.Check{"database": p.store.Ready},
+		Optional: map[string]telemetry.Check{"source": p.source.Ping, "roles": p.roles.Ping, "queue": p.queue.Ping, "bucket": p.files.Ping},
+		Log:      log,
+	}
+	if cfg.OIDCIssuer != "" {
+		probes.Optional["provider"] = people.Ping
+	}
 	if p.ping == nil {
-		env.Log.Warn("no mails are sent: SMTP_URL is not set")
+		log.Warn("no mails are sent: SMTP_URL is not set")
 	} else {
 		probes.Optional["mail"] = p.ping
 	}
-	return jobs.NewPostman(jobs.PostmanPorts{Outbox: p.store, Mailer: p.mailer, Roles: p.roles, People: p.roles}, env, cfg.MailTellAdmins)
+	return probes
 }
 
 // newHandler makes what people and programs reach: pages, sign-in and API.

@@ -96,6 +96,8 @@ func TestTrace(t *testing.T) {
 	s.nowhere(map[string]string{"traces": r.text()}, map[string]string{
 		"the owner": demodata.OwnerEmail, "the owner's key": demodata.OwnerKey, "the project": demodata.DemoProject,
 	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !slices.ContainsFunc(r.spans, func(s *otlp.Span) bool { return s.Name == "attempt" && len(s.Attributes) > 0 }) {
 		t.Error("attempts have no attributes")
 	}

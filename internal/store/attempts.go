@@ -23,7 +23,7 @@ func (s *Store) Claim(ctx context.Context, t jobs.Ticket, worker string, lease t
 		tag, err := tx.Exec(ctx, `update bulkexport.jobs set version = version + 1,
 				state = 'running', phase = 'planning', attempt = attempt + 1, worker = $3,
 				lease_until = now() + $4::interval, checkpointed = false, started_at = coalesce(started_at, now()), next_at = null,
-				rows_done = 0, rows_total = null, bytes_raw = 0, bytes_stored = 0, rows_per_second = 0, progress_at = now()
+				rows_done = 0, rows_total = null, bytes_raw = 0, bytes_stored = 0, rows_per_second = 0, progress_at = now(), moved_at = now()
 			where id = $1 and state = 'queued' and dispatch = $2 and (next_at is null or next_at <= now())
 				and not exists (select from bulkexport.pauses p where p.project in ('', jobs.project))`, t.Job, t.Dispatch, worker, lease)
 		if err != nil || tag.RowsAffected() == 0 {
@@ -77,11 +77,12 @@ func resume(ctx context.Context, tx pgx.Tx, j jobs.Job) (*jobs.Resume, error) {
 }
 
 // Renew implements jobs.Attempts. What an attempt is at is noted when it is first
-// seen there.
+// seen there, and when anything last moved.
 func (s *Store) Renew(ctx context.Context, f jobs.Fence, b jobs.Beat) (cancel bool, err error) {
 	p := b.Progress
 	err = s.pool.QueryRow(ctx, `with beat as (update bulkexport.jobs set version = version + 1,
 			lease_until = case when $3::interval > interval '0' then now() + $3::interval else lease_until end,
+			moved_at = case when (phase, rows_done, rows_total, bytes_raw, bytes_stored) is distinct from ($4, $5, $6, $7, $8) then now() else moved_at end,
 			phase = $4, rows_done = $5, rows_total = $6, bytes_raw = $7, bytes_stored = $8, rows_per_second = $9, progress_at = now()`+
 		fenced+`returning cancel_requested_at is not null as cancel),
 		noted as (insert into bulkexport.phases (job_id, attempt, phase) select $1, $2, $4 from beat on conflict do nothing)

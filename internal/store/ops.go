@@ -35,8 +35,11 @@ from bulkexport.workers w left join lateral (
 	limit 1) held on true
 where w.seen_at < now() - $1::interval and held.id is not null
 union all
-select 'no-progress', count(*), min(progress_at), '', '', min(id::text), min(project), min(worker), '' from bulkexport.jobs
-where state = 'running' and (progress_at < now() - $2::interval or lease_until < now() - $1::interval) having count(*) > 0
+select 'no-progress', count(*), min(moved_at), '', '', min(id::text), min(project), min(worker), '' from bulkexport.jobs j
+where state = 'running' and (progress_at < now() - $2::interval or lease_until < now() - $1::interval
+	-- a worker of the version before leaves the mark of the attempt before
+	or phase = 'streaming' and moved_at < now() - $2::interval
+		and moved_at >= (select max(started_at) from bulkexport.attempts a where a.job_id = j.id)) having count(*) > 0
 union all
 select 'waiting-too-long', count(*), min(since), lane, '', (array_agg(id::text order by since))[1], (array_agg(project order by since))[1], '', '' from ready
 where since < now() - case lane when 'small' then $3::interval else $4::interval end group by lane

@@ -161,6 +161,7 @@ func TestFindings(t *testing.T) {
 		t.Errorf("all is well: %+v", got)
 	}
 	c := f.claimed("a") // by w1
+	f.exec(`update bulkexport.attempts set started_at = now() - interval '2 minutes'`)
 	f.create(newJob("a"))
 	must(t, f.Swept(t.Context(), jobs.Swept{}))
 	if got := f.found(); len(got) != 0 {
@@ -168,7 +169,7 @@ func TestFindings(t *testing.T) {
 	}
 	for kind, sql := range map[jobs.FindingKind]string{
 		jobs.WorkerSilent:   `update bulkexport.workers set seen_at = now() - interval '16 seconds'`,
-		jobs.NoProgress:     `update bulkexport.jobs set progress_at = now() - interval '61 seconds' where state = 'running'`,
+		jobs.NoProgress:     `update bulkexport.jobs set phase = 'streaming', moved_at = now() - interval '61 seconds' where state = 'running'`,
 		jobs.WaitingTooLong: `update bulkexport.jobs set created_at = now() - interval '61 minutes' where state = 'queued'`,
 		jobs.RetryStorm:     `update bulkexport.jobs set failures = 3 where state = 'running'`,
 		jobs.NoCleanUp:      `update bulkexport.installation set swept_at = now() - interval '11 minutes'`,
@@ -188,6 +189,19 @@ func TestFindings(t *testing.T) {
 	if got[jobs.WorkerSilent].Worker != "w1" || got[jobs.WorkerSilent].Job != c.Job.ID || got[jobs.ExportsFailed].Code != jobs.CodeStoreDenied ||
 		got[jobs.WaitingTooLong].Lane != jobs.Large || got[jobs.Paused].Who != "op" {
 		t.Errorf("%+v", got)
+	}
+	// Counting takes as long as it takes, and a beat is no progress.
+	f.exec(`update bulkexport.jobs set phase = 'planning' where state = 'running'`)
+	if _, ok := f.found()[jobs.NoProgress]; ok {
+		t.Error("counting is no progress")
+	}
+	for range 2 {
+		f.exec(`update bulkexport.jobs set moved_at = now() - interval '61 seconds' where state = 'running'`)
+		_, err := f.Renew(t.Context(), c.Fence, jobs.Beat{Lease: lease, Phase: jobs.Streaming, Progress: jobs.Progress{Rows: 5}})
+		must(t, err)
+	}
+	if _, ok := f.found()[jobs.NoProgress]; !ok {
+		t.Error("a beat alone is taken for progress")
 	}
 	// What is paused, or in a back-off, may wait for as long as it does.
 	for _, sql := range []string{`update bulkexport.jobs set next_at = now() + interval '1 minute' where state = 'queued'`,
