@@ -163,7 +163,7 @@ func (s *Service) Order(ctx context.Context, p Principal, o JobOrder) (job strin
 	job = o.Job
 	switch o.Action {
 	case ActionStop:
-		_, err = s.Records.RequestCancel(ctx, o.Job, p)
+		_, err = s.cancel(ctx, p, o.Job)
 	case ActionMoveAhead:
 		err = s.Control.MoveAhead(ctx, o.Job, p)
 	case ActionPause:
@@ -190,7 +190,12 @@ func (s *Service) retry(ctx context.Context, p Principal, id string) (string, er
 	case j.State == Queued:
 		return id, s.Control.Hasten(ctx, id, p)
 	}
-	return s.Control.Rerun(ctx, id, s.env.NewID(), p)
+	fresh := s.env.NewID()
+	made, err := s.Control.Rerun(ctx, id, fresh, p)
+	if err == nil && made == fresh {
+		s.env.Moved(Move{Job: made, Kind: j.Kind, Lane: j.Lane, To: Queued})
+	}
+	return made, err
 }
 
 // RawQueues shows an operator the queues as they stand on Redis.
