@@ -59,6 +59,13 @@ func TestInspect(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	change(t, q, jobs.TaskOrder{Do: "resume", Queue: "exports"}, 0)
+	refused(t, q)
+}
+
+// refused are orders that a queue with one pending task, j.2, does not take.
+func refused(t *testing.T, q *queue.Queue) {
+	t.Helper()
+	ctx := t.Context()
 	for want, o := range map[error]jobs.TaskOrder{
 		jobs.ErrNotFound: {Do: "delete", Queue: "exports", Task: "nobody"},
 		jobs.ErrMoved:    {Do: "run", Queue: "exports", Task: "j.2"}, // it is pending
