@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/bulkexport/bulkexport/internal/demodata"
 	"github.com/bulkexport/bulkexport/internal/testenv"
 )
@@ -22,11 +24,14 @@ func TestScale(t *testing.T) {
 	}
 }
 
-func scale(t *testing.T, projects int) {
-	w := testenv.New(t)
-	s := start(t, w, 0, "LOG_LEVEL=WARN", "PROJECT_QUEUE_MAX=1000")
+// own is the demo owner's project.
+const own = "p-1"
+
+// populate makes the projects and their past.
+func populate(t *testing.T, s *service, projects int) *pgx.Conn {
+	t.Helper()
+	w := s.World
 	db := w.Admin(t)
-	const own = "p-1"
 	for _, sql := range []string{
 		`insert into "llm-convo-monitor" (convo_id, course_name, convo)
 			select g || '', 'p-' || (g % $1::int + 1), '{"messages":[]}' from generate_series(1, 30 * $1::int) g`,
@@ -50,7 +55,12 @@ func scale(t *testing.T, projects int) {
 		t.Fatal(err)
 	}
 	owned(t, w, own)
+	return db
+}
 
+func scale(t *testing.T, projects int) {
+	s := start(t, testenv.New(t), 0, "LOG_LEVEL=WARN", "PROJECT_QUEUE_MAX=1000")
+	db := populate(t, s, projects)
 	id := s.create(own, conversations).ID
 	measure := func(method, path, body string, times int) (median, worst time.Duration) {
 		t.Helper()
