@@ -12,5 +12,8 @@ func (p *Pages) home(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return p.show(v, http.StatusOK, "home", frame{Title: "Your projects", Body: struct{ Projects []jobs.OwnProject }{list}})
+	return p.show(v, http.StatusOK, "home", frame{Title: "Your projects", Body: struct {
+		Projects []jobs.OwnProject
+		Operates bool
+	}{list, p.cfg.Service.Operates(v.who)}})
 }

@@ -23,6 +23,7 @@ type Service interface {
 // Exports is how a person comes to exports.
 type Exports interface {
 	Projects(ctx context.Context, p jobs.Principal) ([]jobs.OwnProject, error)
+	Operates(p jobs.Principal) bool
 	List(ctx context.Context, p jobs.Principal, q jobs.ListQuery) ([]jobs.Job, error)
 	Preview(ctx context.Context, p jobs.Principal, r jobs.PreviewRequest) (jobs.Preview, error)
 	Create(ctx context.Context, p jobs.Principal, r jobs.CreateRequest) (jobs.Created, error)

@@ -33,6 +33,7 @@ type desk struct {
 func (d *desk) Projects(context.Context, jobs.Principal) ([]jobs.OwnProject, error) {
 	return []jobs.OwnProject{{Project: "a/b ö", Role: jobs.RoleOwner}}, d.err
 }
+func (d *desk) Operates(p jobs.Principal) bool { return p.Email == "operator@example.edu" }
 func (d *desk) List(context.Context, jobs.Principal, jobs.ListQuery) ([]jobs.Job, error) {
 	return nil, d.err
 }
