@@ -30,6 +30,8 @@ func TestOperatorsPagesInEveryState(t *testing.T) {
 	db := w.Admin(t)
 	c := s.chromium("Europe/Berlin")
 	c.signIn(demodata.OperatorEmail)
+	c.press("For operators")
+	c.eventually("the operators' page", func() bool { return strings.Contains(c.text("main"), "Raw queue") })
 	c.eventually("the worker is seen", func() bool { c.open("/ops/"); return strings.Contains(c.text("main"), "there") })
 	c.sees("All is well", "Nothing needs attention", "Nobody waits")
 	c.a11y("ops-empty")
