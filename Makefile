@@ -91,8 +91,12 @@ machines: build ## 1, 2 and 4 workers on machines of their own, one cut off, all
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^TestMachines$$' ./internal/e2e -args $(ARGS)
 
 .PHONY: upgrade
-upgrade: build ## the programs from before the last migration beside today's, over half-finished exports; needs git's history
-	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^(TestUpgrade|TestNewerSchema)$$' ./internal/e2e -args $(ARGS)
+upgrade: build ## the programs from before the last migration beside today's; a restore; needs git's history and pg_dump
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^(TestUpgrade|TestNewerSchema|TestRestore)$$' ./internal/e2e -args $(ARGS)
+
+.PHONY: scale
+scale: build ## how the number of projects tells: 10, 1,000 and 100,000 of them
+	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^TestScale$$' ./internal/e2e -args $(ARGS)
 
 .PHONY: flood
 flood: build ## 10,000 small exports of 50 projects, half of them of one: who waits how long

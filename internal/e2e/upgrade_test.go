@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,7 +31,19 @@ func previous(t *testing.T) string {
 	git := func(args ...string) string {
 		return run("git", append([]string{"-c", "safe.directory=*", "-C", "../.."}, args...)...)
 	}
-	commit := git("rev-parse", git("log", "-1", "--format=%H", "--", "internal/store/migrations")+"^")
+	const migrations = "internal/store/migrations/"
+	newest := func(tree string) string {
+		files := strings.Fields(git("ls-tree", "-r", "--name-only", tree, migrations))
+		return slices.Max(append(files, ""))
+	}
+	var commit string
+	for _, c := range strings.Fields(git("rev-list", "HEAD", "--", migrations)) {
+		// Its numbers are padded: names are in order.
+		if commit = c + "^"; newest(commit) < newest("HEAD") {
+			break
+		}
+	}
+	commit = git("rev-parse", commit)
 	src, bin := t.TempDir(), t.TempDir()
 	git("archive", "--output="+src+"/src.tar", commit)
 	run("tar", "-xf", src+"/src.tar", "-C", src)

@@ -107,8 +107,9 @@ type Situation struct {
 // redisLimit is how long the page waits for Redis.
 const redisLimit = 2 * time.Second
 
-// severity is the order of findings: what stands still comes first.
-var severity = []FindingKind{NoWorker, RedisDown, StoreFull, WorkerSilent, NoProgress, WaitingTooLong, RetryStorm, ExportsFailed, RedisMemory, MailsStuck, NoCleanUp, Paused}
+// FindingKinds are all of them, in the order in which they are told: what stands
+// still comes first.
+var FindingKinds = []FindingKind{NoWorker, RedisDown, StoreFull, WorkerSilent, NoProgress, WaitingTooLong, RetryStorm, ExportsFailed, RedisMemory, MailsStuck, NoCleanUp, Paused}
 
 // Situation tells an operator how exports run, and what needs attention first.
 func (s *Service) Situation(ctx context.Context, p Principal) (t Situation, err error) {
@@ -132,7 +133,7 @@ func (s *Service) Situation(ctx context.Context, p Principal) (t Situation, err 
 		t.Findings = append(t.Findings, Finding{Kind: RedisMemory, Count: 1, Percent: int(t.RedisUsed * 100 / t.RedisMost)})
 	}
 	slices.SortStableFunc(t.Findings, func(a, b Finding) int {
-		return slices.Index(severity, a.Kind) - slices.Index(severity, b.Kind)
+		return slices.Index(FindingKinds, a.Kind) - slices.Index(FindingKinds, b.Kind)
 	})
 	return t, nil
 }
