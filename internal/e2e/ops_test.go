@@ -79,7 +79,7 @@ func trouble(t *testing.T, db *pgx.Conn) map[string]string {
 		`update bulkexport.jobs set upload_nonce = 'n', upload_key = 'k', created_at = now() - interval '6 minutes' where state = 'running'`,
 		`update bulkexport.jobs set failures = 3, created_at = now() - interval '5 minutes' where phase = 'retrying'`,
 		`update bulkexport.jobs set created_at = now() - interval '3 hours', next_at = now() + interval '9 minutes' where state = 'queued' and phase = 'waiting'`,
-		`update bulkexport.jobs set created_at = now() - interval '25 minutes', lane = 'small' where state in ('failed', 'succeeded')`,
+		`update bulkexport.jobs set created_at = now() - interval '25 minutes', lane = 'small' where state not in ('queued', 'running')`,
 		`insert into bulkexport.pauses (project, paused_by) values ('another project', 'op@example.edu')`,
 		`insert into bulkexport.workers values ('elsewhere-1', 2, 2, now() - interval '40 seconds')`,
 		`insert into bulkexport.outbox (job_id, recipient, outcome, state, last_error) select id, 'p@example.edu', 'ready', 'given_up', 'smtp_away' from bulkexport.jobs where state = 'succeeded'`,

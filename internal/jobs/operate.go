@@ -107,8 +107,9 @@ type Situation struct {
 // redisLimit is how long the page waits for Redis.
 const redisLimit = 2 * time.Second
 
-// severity is the order of findings: what stands still comes first.
-var severity = []FindingKind{NoWorker, RedisDown, StoreFull, WorkerSilent, NoProgress, WaitingTooLong, RetryStorm, ExportsFailed, RedisMemory, MailsStuck, NoCleanUp, Paused}
+// FindingKinds are all of them, in the order in which they are told: what stands
+// still comes first.
+var FindingKinds = []FindingKind{NoWorker, RedisDown, StoreFull, WorkerSilent, NoProgress, WaitingTooLong, RetryStorm, ExportsFailed, RedisMemory, MailsStuck, NoCleanUp, Paused}
 
 // Situation tells an operator how exports run, and what needs attention first.
 func (s *Service) Situation(ctx context.Context, p Principal) (t Situation, err error) {
@@ -132,7 +133,7 @@ func (s *Service) Situation(ctx context.Context, p Principal) (t Situation, err 
 		t.Findings = append(t.Findings, Finding{Kind: RedisMemory, Count: 1, Percent: int(t.RedisUsed * 100 / t.RedisMost)})
 	}
 	slices.SortStableFunc(t.Findings, func(a, b Finding) int {
-		return slices.Index(severity, a.Kind) - slices.Index(severity, b.Kind)
+		return slices.Index(FindingKinds, a.Kind) - slices.Index(FindingKinds, b.Kind)
 	})
 	return t, nil
 }
@@ -162,7 +163,7 @@ func (s *Service) Order(ctx context.Context, p Principal, o JobOrder) (job strin
 	job = o.Job
 	switch o.Action {
 	case ActionStop:
-		_, err = s.Records.RequestCancel(ctx, o.Job, p)
+		_, err = s.cancel(ctx, p, o.Job)
 	case ActionMoveAhead:
 		err = s.Control.MoveAhead(ctx, o.Job, p)
 	case ActionPause:
@@ -189,7 +190,12 @@ func (s *Service) retry(ctx context.Context, p Principal, id string) (string, er
 	case j.State == Queued:
 		return id, s.Control.Hasten(ctx, id, p)
 	}
-	return s.Control.Rerun(ctx, id, s.env.NewID(), p)
+	fresh := s.env.NewID()
+	made, err := s.Control.Rerun(ctx, id, fresh, p)
+	if err == nil && made == fresh {
+		s.env.Moved(Move{Job: made, Kind: j.Kind, Lane: j.Lane, To: Queued})
+	}
+	return made, err
 }
 
 // RawQueues shows an operator the queues as they stand on Redis.

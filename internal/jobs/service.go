@@ -177,6 +177,10 @@ func (s *Service) Cancel(ctx context.Context, p Principal, id string) (Job, erro
 	if _, err := s.job(ctx, p, id, ActionCancel); err != nil {
 		return Job{}, err
 	}
+	return s.cancel(ctx, p, id)
+}
+
+func (s *Service) cancel(ctx context.Context, p Principal, id string) (Job, error) {
 	j, err := s.Records.RequestCancel(ctx, id, p)
 	if err == nil && j.State == Canceled { // a running one is canceled by its worker
 		s.env.Moved(j.move(Queued, Canceled))

@@ -13,11 +13,12 @@ type Stats struct {
 	// Failed counts the failures of the last 24 hours by code.
 	Failed map[string]int64
 	// Waiting is how long the job waits that has waited longest, of those that
-	// could run: no back-off holds it, and its project has nothing running in
+	// could run: no back-off and no pause holds it, and its project has nothing running in
 	// the lane.
 	Waiting map[Lane]time.Duration
-	// Silence is the longest time since a running attempt was heard of.
-	Silence time.Duration
+	// Silence is the longest time since a running attempt was heard of, Standstill
+	// since one that streams got any further.
+	Silence, Standstill time.Duration
 
 	// Letters counts those that are due, and those that came to a bad end in the
 	// last 24 hours.

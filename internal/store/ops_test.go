@@ -190,10 +190,22 @@ func TestFindings(t *testing.T) {
 		got[jobs.WaitingTooLong].Lane != jobs.Large || got[jobs.Paused].Who != "op" {
 		t.Errorf("%+v", got)
 	}
+}
+
+// What takes its time, or waits at somebody's word, needs nobody's attention.
+func TestNoFindings(t *testing.T) {
+	f := open(t)
+	f.heartbeat("w1", 1, 1)
+	c := f.claimed("a")
+	f.exec(`update bulkexport.attempts set started_at = now() - interval '2 minutes'`)
+	f.create(newJob("a"))
+	f.exec(`update bulkexport.jobs set created_at = now() - interval '61 minutes', moved_at = now() - interval '61 seconds'`)
+	if _, ok := f.found()[jobs.WaitingTooLong]; !ok {
+		t.Error("it may wait for ever")
+	}
 	// Counting takes as long as it takes, and a beat is no progress.
-	f.exec(`update bulkexport.jobs set phase = 'planning' where state = 'running'`)
 	if _, ok := f.found()[jobs.NoProgress]; ok {
-		t.Error("counting is no progress")
+		t.Error("it may not count for long")
 	}
 	for range 2 {
 		f.exec(`update bulkexport.jobs set moved_at = now() - interval '61 seconds' where state = 'running'`)

@@ -18,14 +18,15 @@ const (
 	countFailedSQL = `select error_code, count(*) from bulkexport.jobs
 		where state = 'failed' and finished_at > now() - interval '24 hours' group by 1`
 
-	// A job that was put back waits since then: its row was last written there.
-	waitingSQL = `select lane, extract(epoch from max(now() - greatest(created_at, next_at, progress_at)))::float8
-		from bulkexport.jobs j
-		where state = 'queued' and (next_at is null or next_at <= now())
-		  and not exists (select from bulkexport.jobs r where r.state = 'running' and r.lane = j.lane and r.project = j.project)
+	waitingSQL = `select lane, extract(epoch from max(now() - since))::float8 from (` + readySQL + `) j
+		where not exists (select from bulkexport.jobs r where r.state = 'running' and r.lane = j.lane and r.project = j.project)
 		group by lane`
 
 	silenceSQL = `select coalesce(extract(epoch from max(now() - progress_at)), 0)::float8 from bulkexport.jobs where state = 'running'`
+
+	// A worker of the version before leaves the mark of the attempt before.
+	standstillSQL = `select coalesce(extract(epoch from max(now() - moved_at)), 0)::float8 from bulkexport.jobs j where state = 'running'
+		and phase = 'streaming' and moved_at >= (select max(started_at) from bulkexport.attempts a where a.job_id = j.id)`
 
 	countLettersSQL = `select state, count(*) from bulkexport.outbox
 		where state = 'due' or state in ('refused', 'unsure', 'given_up') and asked_at > now() - interval '24 hours' group by 1`
@@ -35,7 +36,7 @@ const (
 		where state = 'due' and last_error is not null and last_error <> $1 and outcome <> 'exported'`
 
 	workersSQL = `select count(*), coalesce(sum(large_slots), 0), coalesce(sum(small_slots), 0) from bulkexport.workers
-		where seen_at > now() - interval '15 seconds' and large_slots + small_slots > 0`
+		where` + alive + `and large_slots + small_slots > 0`
 
 	keptSQL = `select count(*), coalesce(sum(bytes_stored), 0)::bigint from bulkexport.jobs where state = 'succeeded'`
 
@@ -62,7 +63,7 @@ func (s *Store) Stats(ctx context.Context) (st jobs.Stats, err error) {
 	b.Queue(leavingSQL).QueryRow(func(row pgx.Row) error {
 		var age float64
 		err := row.Scan(&st.Leaving.Files, &st.Leaving.Bytes, &age)
-		st.Overstayed = inSeconds(age)
+		st.Overstayed = seconds(age)
 		return err
 	})
 	b.Queue(sweptSQL).QueryRow(func(row pgx.Row) error {
@@ -91,7 +92,7 @@ func queueAges(b *pgx.Batch, st *jobs.Stats) {
 		ages, err := pairs[jobs.Lane, float64](rows)
 		st.Waiting = map[jobs.Lane]time.Duration{}
 		for lane, age := range ages {
-			st.Waiting[lane] = inSeconds(age)
+			st.Waiting[lane] = seconds(age)
 		}
 		return err
 	})
@@ -99,11 +100,12 @@ func queueAges(b *pgx.Batch, st *jobs.Stats) {
 		b.Queue(sql, args...).QueryRow(func(row pgx.Row) error {
 			var a float64
 			err := row.Scan(&a)
-			*to = inSeconds(a)
+			*to = seconds(a)
 			return err
 		})
 	}
 	age(&st.Silence, silenceSQL)
+	age(&st.Standstill, standstillSQL)
 	age(&st.Undelivered, undeliveredSQL, jobs.CodeFrozen)
 }
 
@@ -119,5 +121,3 @@ func pairs[K comparable, V any](rows pgx.Rows) (map[K]V, error) {
 	})
 	return m, err
 }
-
-func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -26,11 +26,14 @@ func TestStats(t *testing.T) {
 	f.heartbeat("w1", 2, 3)
 	f.exec(`insert into bulkexport.workers values ('gone', 5, 5, now() - interval '1 minute'), ('retired', 0, 0, now())`)
 	running := f.claimed("a").Fence.Job
-	f.exec(`update bulkexport.jobs set progress_at = now() - interval '40 seconds' where id = $1`, running)
+	f.exec(`update bulkexport.jobs set progress_at = now() - interval '40 seconds', phase = 'streaming', moved_at = now() - interval '50 seconds' where id = $1`, running)
+	f.exec(`update bulkexport.attempts set started_at = now() - interval '1 minute'`)
 	behind, backing, waiting := f.create(newJob("a")).ID, f.create(newJob("b")).ID, f.create(newJob("c")).ID
 	f.exec(`update bulkexport.jobs set created_at = now() - interval '1 day' where id = any($1)`, []string{behind, backing})
 	f.exec(`update bulkexport.jobs set next_at = now() + interval '1 minute' where id = $1`, backing)
-	f.exec(`update bulkexport.jobs set created_at = now() - interval '1 day', progress_at = now() - interval '3 minutes' where id = $1`, waiting)
+	f.exec(`update bulkexport.jobs set created_at = now() - interval '3 minutes' where id = $1`, waiting)
+	f.exec(`update bulkexport.jobs set created_at = now() - interval '1 day' where id = $1`, f.create(newJob("paused")).ID)
+	f.exec(`insert into bulkexport.pauses (project, paused_by) values ('paused', 'x')`)
 	kept, failed, old := f.ended("d", jobs.Succeeded), f.ended("e", jobs.Failed), f.ended("f", jobs.Failed)
 	f.exec(`update bulkexport.jobs set bytes_stored = 7 where id = $1`, kept)
 	f.exec(`update bulkexport.jobs set bytes_stored = 5, error_code = 'store_full', finished_at = now() - interval '2 hours' where id = $1`, failed)
@@ -41,7 +44,7 @@ func TestStats(t *testing.T) {
 	for _, c := range st.Jobs {
 		n[c.State] += c.N
 	}
-	if n[jobs.Queued] != 3 || n[jobs.Running] != 1 || n[jobs.Succeeded] != 1 || n[jobs.Failed] != 1 || len(n) != 4 {
+	if n[jobs.Queued] != 4 || n[jobs.Running] != 1 || n[jobs.Succeeded] != 1 || n[jobs.Failed] != 1 || len(n) != 4 {
 		t.Errorf("jobs %v", n)
 	}
 	if len(st.Failed) != 1 || st.Failed[jobs.CodeStoreFull] != 1 {
@@ -50,8 +53,8 @@ func TestStats(t *testing.T) {
 	if st.Workers != 1 || st.Slots[jobs.Large] != 2 || st.Slots[jobs.Small] != 3 {
 		t.Errorf("%d workers with %v", st.Workers, st.Slots)
 	}
-	if !near(st.Waiting[jobs.Large], 3*time.Minute) || !near(st.Silence, 40*time.Second) || !near(st.Overstayed, 2*time.Hour) {
-		t.Errorf("waiting %v, silent %s, overstayed %s", st.Waiting, st.Silence, st.Overstayed)
+	if !near(st.Waiting[jobs.Large], 3*time.Minute) || !near(st.Silence, 40*time.Second) || !near(st.Standstill, 50*time.Second) || !near(st.Overstayed, 2*time.Hour) {
+		t.Errorf("waiting %v, silent %s, standing %s, overstayed %s", st.Waiting, st.Silence, st.Standstill, st.Overstayed)
 	}
 	if st.Kept != (jobs.Holding{Files: 1, Bytes: 7}) || st.Leaving != (jobs.Holding{Files: 1, Bytes: 5}) {
 		t.Errorf("kept %+v, leaving %+v", st.Kept, st.Leaving)

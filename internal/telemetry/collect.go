@@ -63,26 +63,27 @@ func NewTables(c jobs.Census, log *slog.Logger) prometheus.Collector {
 }
 
 var (
-	tablesUp    = desc("tables_up", "1 while the service's tables can be counted, and so the gauges about them are shown.")
-	jobsDesc    = desc("jobs", "Jobs that wait or run, and those that ended in the last 24 hours.", "state", "kind", "lane")
-	failedDesc  = desc("jobs_failed", "Jobs that failed in the last 24 hours.", "code")
-	waitingDesc = desc("oldest_waiting_seconds", "How long the job has waited longest that could run: no back-off holds it, and its project has nothing running in the lane.", "lane")
-	silenceDesc = desc("longest_silence_seconds", "The longest time since a running attempt was heard of.")
-	lettersDesc = desc("letters", "Letters that are due, and those that came to a bad end in the last 24 hours.", "state")
-	undelivered = desc("oldest_undelivered_seconds", "Age of the oldest letter that was tried in vain and will be tried again.")
-	workersDesc = desc("workers", "Workers seen within 15 seconds.")
-	slotsDesc   = desc("worker_slots", "Slots of those workers.", "lane")
-	filesDesc   = desc("files", "Files in the object store, by the rows: kept for people, or leaving and to be deleted.", "state")
-	storedDesc  = desc("file_bytes", "Bytes of those files.", "state")
-	overstayed  = desc("oldest_leaving_seconds", "How long the data is there that should be gone longest.")
-	orphansDesc = desc("orphans", "What the sweeper's last look found without a row: removed, or left because it was more than it removes by itself.", "what")
-	absentDesc  = desc("absent_projects", "Projects gone from the platform for 7 days whose exports wait for an operator's word.")
+	tablesUp       = desc("tables_up", "1 while the service's tables can be counted, and so the gauges about them are shown.")
+	jobsDesc       = desc("jobs", "Jobs that wait or run, and those that ended in the last 24 hours.", "state", "kind", "lane")
+	failedDesc     = desc("jobs_failed", "Jobs that failed in the last 24 hours.", "code")
+	waitingDesc    = desc("oldest_waiting_seconds", "How long the job has waited longest that could run: no back-off holds it, and its project has nothing running in the lane.", "lane")
+	silenceDesc    = desc("longest_silence_seconds", "The longest time since a running attempt was heard of.")
+	standstillDesc = desc("longest_standstill_seconds", "The longest time since an export that streams got any further.")
+	lettersDesc    = desc("letters", "Letters that are due, and those that came to a bad end in the last 24 hours.", "state")
+	undelivered    = desc("oldest_undelivered_seconds", "Age of the oldest letter that was tried in vain and will be tried again.")
+	workersDesc    = desc("workers", "Workers seen within 15 seconds.")
+	slotsDesc      = desc("worker_slots", "Slots of those workers.", "lane")
+	filesDesc      = desc("files", "Files in the object store, by the rows: kept for people, or leaving and to be deleted.", "state")
+	storedDesc     = desc("file_bytes", "Bytes of those files.", "state")
+	overstayed     = desc("oldest_leaving_seconds", "How long the data is there that should be gone longest.")
+	orphansDesc    = desc("orphans", "What the sweeper's last look found without a row: removed, or left because it was more than it removes by itself.", "what")
+	absentDesc     = desc("absent_projects", "Projects gone from the platform for 7 days whose exports wait for an operator's word.")
 )
 
 // Describe implements prometheus.Collector.
 func (t *tables) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		tablesUp, jobsDesc, failedDesc, waitingDesc, silenceDesc, lettersDesc, undelivered, workersDesc, slotsDesc,
+		tablesUp, jobsDesc, failedDesc, waitingDesc, silenceDesc, standstillDesc, lettersDesc, undelivered, workersDesc, slotsDesc,
 		filesDesc, storedDesc, overstayed, orphansDesc, absentDesc,
 	} {
 		to <- d
@@ -108,6 +109,7 @@ func (t *tables) Collect(to chan<- prometheus.Metric) {
 		gauge(to, slotsDesc, float64(st.Slots[jobs.Lane(l)]), l)
 	}
 	gauge(to, silenceDesc, st.Silence.Seconds())
+	gauge(to, standstillDesc, st.Standstill.Seconds())
 	for _, s := range []jobs.LetterState{jobs.LetterDue, jobs.LetterRefused, jobs.LetterUnsure, jobs.LetterGivenUp} {
 		gauge(to, lettersDesc, float64(st.Letters[s]), string(s))
 	}

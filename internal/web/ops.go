@@ -76,7 +76,7 @@ func (p *Pages) search(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := opsJobs{view: v.view(), SearchQuery: q, Codes: codes}
+	page := opsJobs{view: v.view(), SearchQuery: q, Codes: jobs.Codes}
 	if len(list) > opsPage {
 		list = list[:opsPage]
 		form.Set("before", list[opsPage-1].ID)

@@ -78,8 +78,8 @@ func steps(s jobs.Story, now time.Time) (all []step) {
 	if s.Job.State == jobs.Queued || len(s.Job.Attempts) == 0 {
 		add(stepWords[wait], wait, 0, at, end)
 	}
-	if len(all) > 0 && s.Job.FinishedAt == nil {
-		all[len(all)-1].Open = true
+	if n := len(all); n > 0 && s.Job.FinishedAt == nil && all[n-1].From.Add(all[n-1].Took).Equal(now) {
+		all[n-1].Open = true
 	}
 	return all
 }

@@ -3,21 +3,11 @@ package web
 import (
 	"fmt"
 	"net/url"
-	"slices"
 
 	"github.com/bulkexport/bulkexport/internal/jobs"
 )
 
 // What the operators' pages say in words that are not a template's.
-
-// codes are those of failures, for a choice.
-var codes = func() (all []string) {
-	for code := range helps {
-		all = append(all, code)
-	}
-	slices.Sort(all)
-	return all
-}()
 
 // stateChoice is a state to search for.
 type stateChoice struct {

@@ -82,9 +82,9 @@ func (gate) Enter(_ http.ResponseWriter, r *http.Request) (jobs.Principal, error
 	return jobs.Principal{Email: "a@example.edu"}, nil
 }
 
-func (d *desk) pages(t *testing.T) *Pages {
+func pagesOf(t *testing.T, s Service) *Pages {
 	t.Helper()
-	p, err := New(Config{Service: d, Door: gate{}, PublicURL: "https://h/base", SignIn: true, Log: slog.New(slog.DiscardHandler),
+	p, err := New(Config{Service: s, Door: gate{}, PublicURL: "https://h/base", SignIn: true, Log: slog.New(slog.DiscardHandler),
 		Now: func() time.Time { return time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC) }, NewKey: func() string { return "key-1" }})
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +95,12 @@ func (d *desk) pages(t *testing.T) *Pages {
 // call returns the answer to somebody signed in, in Chicago.
 func (d *desk) call(t *testing.T, method, path string, form url.Values, header ...string) (*http.Response, string) {
 	t.Helper()
+	return d.callWith(t, d, method, path, form, header...)
+}
+
+// callWith calls the pages of a service.
+func (d *desk) callWith(t *testing.T, s Service, method, path string, form url.Values, header ...string) (*http.Response, string) {
+	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(form.Encode()))
 	if form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -104,7 +110,7 @@ func (d *desk) call(t *testing.T, method, path string, form url.Values, header .
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	d.pages(t).ServeHTTP(w, r)
+	pagesOf(t, s).ServeHTTP(w, r)
 	body, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +238,7 @@ func TestWrongChoicesAreKept(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Cookie", "a=b")
 	w := httptest.NewRecorder()
-	p := d.pages(t)
+	p := pagesOf(t, d)
 	p.cfg.Service = listing{d}
 	p.ServeHTTP(w, r)
 	body := w.Body.String()

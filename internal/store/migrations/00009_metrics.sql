@@ -1,8 +1,7 @@
 -- +goose Up
 
--- What those who watch over the service count: the jobs of the last day, and
--- what the sweeper's last look for orphans came to.
-create index if not exists jobs_ended on bulkexport.jobs (finished_at) where finished_at is not null;
+-- What those who watch over the service count: mails of the last day, and what
+-- the sweeper's last look for orphans came to.
 create index outbox_asked on bulkexport.outbox (asked_at) where state in ('refused', 'unsure', 'given_up');
 alter table bulkexport.installation
     add column orphans_found integer not null default 0,
