@@ -144,10 +144,11 @@ func (p *proxy) speak() {
 	}
 }
 
-// slowSource lets a world's source give 25 MB a second.
+// slowSource lets a connection of a world's source give 10 MB a second: an export
+// of 60 MB is then in the middle for longer than between two looks at it.
 func slowSource(t *testing.T, w *testenv.World) {
 	t.Helper()
-	_, via := behindProxy(t, w.SourceURL, 25<<20)
+	_, via := behindProxy(t, w.SourceURL, 10<<20)
 	w.SourceURL = via
 }
 
