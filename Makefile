@@ -91,7 +91,7 @@ machines: build ## 1, 2 and 4 workers on machines of their own, one cut off, all
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^TestMachines$$' ./internal/e2e -args $(ARGS)
 
 .PHONY: upgrade
-upgrade: build ## the programs from before the last migration beside today's; a restore; needs git's history and pg_dump
+upgrade: build ## the programs of an older schema beside today's; a restore; needs git's history and pg_dump
 	$(BIN)/devstack exec -- env CGO_ENABLED=0 go test -count=1 -v -tags faultpoints -timeout 10m -run '^(TestUpgrade|TestNewerSchema|TestRestore)$$' ./internal/e2e -args $(ARGS)
 
 .PHONY: scale

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,8 +15,11 @@ import (
 	"github.com/bulkexport/bulkexport/internal/demodata"
 )
 
-// previous builds the programs as they were before the last migration, and
-// returns their folder.
+// before is the commit of the programs that are upgraded: the last one of schema
+// 7. It moves on with a release, to one that was in use.
+const before = "fe8230387a08a34b5445ba062d17b697e1cbd193"
+
+// previous builds those programs, and returns their folder.
 func previous(t *testing.T) string {
 	t.Helper()
 	run := func(name string, args ...string) string {
@@ -31,24 +33,11 @@ func previous(t *testing.T) string {
 	git := func(args ...string) string {
 		return run("git", append([]string{"-c", "safe.directory=*", "-C", "../.."}, args...)...)
 	}
-	const migrations = "internal/store/migrations/"
-	newest := func(tree string) string {
-		files := strings.Fields(git("ls-tree", "-r", "--name-only", tree, migrations))
-		return slices.Max(append(files, ""))
-	}
-	var commit string
-	for _, c := range strings.Fields(git("rev-list", "HEAD", "--", migrations)) {
-		// Its numbers are padded: names are in order.
-		if commit = c + "^"; newest(commit) < newest("HEAD") {
-			break
-		}
-	}
-	commit = git("rev-parse", commit)
 	src, bin := t.TempDir(), t.TempDir()
-	git("archive", "--output="+src+"/src.tar", commit)
+	git("archive", "--output="+src+"/src.tar", before)
 	run("tar", "-xf", src+"/src.tar", "-C", src)
 	run("go", "build", "-C", src, "-buildvcs=false", "-tags", "faultpoints", "-o", bin+string(filepath.Separator), "./cmd/api", "./cmd/worker")
-	t.Logf("the programs of %s beside today's", commit[:7])
+	t.Logf("the programs of %s beside today's", before[:7])
 	return bin
 }
 
@@ -125,8 +114,8 @@ func (u *upgrade) passedOn(id string, from, to *process) {
 	}
 }
 
-// TestUpgrade brings a running installation from the schema before the last
-// migration to today's, one program at a time, and a worker back.
+// TestUpgrade brings a running installation from an older schema
+// to today's, one program at a time, and a worker back.
 func TestUpgrade(t *testing.T) {
 	u := &upgrade{fleet: newFleet(t, 2, 60_000), old: previous(t), nonces: make(map[string]string)}
 	_, via := behindProxy(t, u.world.SourceURL, 6<<20)
@@ -134,7 +123,7 @@ func TestUpgrade(t *testing.T) {
 	addr := freeAddr(t)
 	oldAPI, oldProbes := u.begin(u.old, "api", "HTTP_ADDR="+addr, "PUBLIC_URL=http://"+addr)
 	u.ready(oldProbes, http.StatusOK)
-	before := u.version()
+	was := u.version()
 	u.refused()
 	oldWorker, oldWorkerProbes := u.begin(u.old, "worker")
 	u.ready(oldWorkerProbes, http.StatusOK)
@@ -145,8 +134,8 @@ func TestUpgrade(t *testing.T) {
 	newAddr := freeAddr(t)
 	_, probes := u.begin(binaries, "api", "HTTP_ADDR="+newAddr, "PUBLIC_URL=http://"+newAddr)
 	u.ready(probes, http.StatusOK)
-	if after := u.version(); after <= before {
-		t.Fatalf("from version %d to %d: there was nothing to upgrade", before, after)
+	if after := u.version(); after <= was {
+		t.Fatalf("from version %d to %d: there was nothing to upgrade", was, after)
 	}
 	for _, p := range []string{oldProbes, oldWorkerProbes} {
 		u.ready(p, http.StatusOK)
